@@ -1,0 +1,29 @@
+"""The errors a user can meet. Each message names the culprit, the condition and the remedy."""
+
+
+class DncbenchError(Exception):
+    """Base of every error that dncbench raises on purpose; the command line prints it in one piece."""
+
+
+class UnknownNameError(DncbenchError, LookupError):
+    """A problem, method, metric, hyperparameter or split scheme that nobody registered."""
+
+
+class ContractError(DncbenchError, TypeError):
+    """A class that misses part of the contract it registers for, or a name taken twice."""
+
+
+class PluginError(DncbenchError, ImportError):
+    """A plugin file or entry point that cannot be imported."""
+
+
+class DataError(DncbenchError, OSError):
+    """A data set that cannot be had, or whose content is not what its source publishes."""
+
+
+class DrawsError(DncbenchError, ValueError):
+    """Draws that no merge can use: wrong shape, non-finite, too few, degenerate."""
+
+
+class NotApplicableError(DncbenchError):
+    """A method and a problem that do not go together; the cell records the reason."""

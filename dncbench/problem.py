@@ -1,0 +1,241 @@
+"""Problems, shards, and the one place where densities are put together.
+
+A problem states the log prior and the log likelihood of ONE observation. Only
+this module sums over observations, scales the prior and adds the log-Jacobian,
+so that no problem can forget to.
+"""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from dncbench import precision as precision
+from dncbench.errors import DataError
+
+
+class Problem(eqx.Module):
+    """A Bayesian model with its data; subclass and register it.
+
+    Settings (a prior variance, the number of shards) are dataclass fields with
+    defaults. Required: ``num_shards``, ``dim``, ``data``, ``log_prior``,
+    ``log_likelihood``. θ are the natural parameters, which metrics are read on;
+    η the unconstrained coordinates, in which sampling and merging happen. Where
+    the two differ, override ``constrain``.
+
+    Example:
+        >>> @register_problem("coin")
+        ... class Coin(Problem):
+        ...     \"\"\"Beta(2, 2) prior on a coin's log odds.\"\"\"
+        ...     num_shards: int = 3
+        ...     dim = 1
+        ...     def data(self, key): return jax.random.bernoulli(key, 0.3, (90,))
+        ...     def log_prior(self, theta): return ...
+        ...     def log_likelihood(self, theta, flip): return ...
+    """
+
+    num_shards: eqx.AbstractVar[int]
+    source: ClassVar[str] = ""
+    """Where the model and its data come from; shown by ``dncbench show``."""
+
+    @property
+    @abc.abstractmethod
+    def dim(self) -> int:
+        """d, the number of parameters."""
+
+    @abc.abstractmethod
+    def data(self, key: PRNGKeyArray) -> PyTree[Array]:
+        """All n observations: a pytree of arrays with a leading observation axis.
+
+        Synthetic problems draw them from ``key``, which depends on the problem's
+        name alone; real data sets ignore it.
+        """
+
+    @abc.abstractmethod
+    def log_prior(self, theta: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Log density of the prior of θ, up to a constant."""
+
+    @abc.abstractmethod
+    def log_likelihood(
+        self, theta: Float[Array, " dim"], observation: PyTree[Array]
+    ) -> Float[Array, ""]:
+        """Log likelihood of one observation (one row of ``data``), up to a constant in θ."""
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """One name for each of the d natural parameters."""
+        return tuple(f"theta[{i}]" for i in range(self.dim))
+
+    def labels(self, data: PyTree[Array]) -> np.ndarray | None:
+        """Class of each observation, for label-dependent splits; None where there is none."""
+        return None
+
+    def constrain(self, eta: Float[Array, " dim"]) -> Float[Array, " dim"]:
+        """Map unconstrained η to natural θ, one to one and smooth; the identity by default."""
+        return eta
+
+    @classmethod
+    def contract_violation(cls, subclass: type) -> str | None:
+        """What a subclass still misses that abstract methods cannot say, or None."""
+        if not isinstance(getattr(subclass, "num_shards", None), int):
+            return "num_shards must be a field with a whole number as its default"
+        return None
+
+
+class Density(eqx.Module):
+    """Unnormalised log density of η for some of the observations.
+
+    log p(η) = prior_weight · (log prior(θ) + log |∂θ/∂η|)
+               + likelihood_weight · Σ_i mask_i · log likelihood(θ, y_i),   θ = constrain(η).
+
+    The log-Jacobian belongs to the prior in η-space and carries its weight;
+    otherwise the product of S subposteriors would be off by |J|^(S-1).
+
+    Attributes:
+        problem: the model.
+        observations: pytree with a leading axis of n (padded) observations.
+        mask: (n,), 1 for an observation, 0 for padding.
+        prior_weight: 1 for the full posterior, 1/S for a subposterior.
+        likelihood_weight: 1, or S for an inflated subposterior.
+    """
+
+    problem: Problem
+    observations: PyTree[Array]
+    mask: Float[Array, " n"]
+    prior_weight: Float[Array, ""]
+    likelihood_weight: Float[Array, ""]
+
+    def __call__(self, eta: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log density at η, shape ()."""
+        theta = self.problem.constrain(eta)
+        each = jax.vmap(self.problem.log_likelihood, (None, 0))(theta, self.observations)
+        prior = self.problem.log_prior(theta) + _log_jacobian(self.problem, eta)
+        return self.prior_weight * prior + self.likelihood_weight * jnp.sum(self.mask * each)
+
+
+def _log_jacobian(problem: Problem, eta: Float[Array, " dim"]) -> Float[Array, ""] | float:
+    if type(problem).constrain is Problem.constrain:
+        return 0.0
+    return jnp.linalg.slogdet(jax.jacfwd(problem.constrain)(eta))[1]
+
+
+def load_data(problem: Problem, key: PRNGKeyArray) -> PyTree[Array]:
+    """The problem's observations as float64 arrays, checked.
+
+    Raises:
+        DataError: no data, axes that disagree, non-finite values.
+    """
+    data = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), problem.data(key))
+    name = type(problem).__name__
+    lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(data)}
+    if len(lengths) != 1 or lengths == {0}:
+        raise DataError(
+            f"{name}.data() must return arrays with one common leading observation axis; "
+            f"found lengths {sorted(lengths)}"
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        bad = np.argwhere(~np.isfinite(np.asarray(leaf)))
+        if len(bad):
+            where = jax.tree_util.keystr(path)
+            raise DataError(f"{name}.data(){where} is not finite at index {tuple(bad[0].tolist())}")
+    return data
+
+
+def num_observations(data: PyTree[Array]) -> int:
+    """n, the length of the leading axis."""
+    return int(jax.tree.leaves(data)[0].shape[0])
+
+
+def full_posterior(problem: Problem, data: PyTree[Array]) -> Density:
+    """The full posterior, with a leading axis of one, like a single shard."""
+    everything = np.zeros(num_observations(data), dtype=int)
+    return _stack(problem, data, everything, 1, prior_weight=1.0, likelihood_weight=1.0)
+
+
+def subposteriors(
+    problem: Problem, data: PyTree[Array], shard_of: np.ndarray, *, inflated: bool = False
+) -> Density:
+    """All S subposteriors of a split, stacked along a leading shard axis.
+
+    Args:
+        problem: the model.
+        data: its n observations.
+        shard_of: (n,) integers in [0, S), the shard of each observation.
+        inflated: False for p_s ∝ p(θ)^(1/S) p(Y_s given θ); True for the inflated
+            p(θ) p(Y_s given θ)^S that SwISS is defined on (Vyner et al. 2023).
+
+    Returns:
+        A Density every array of which has a leading axis of S. Shards of unequal
+        size are padded and masked, never truncated.
+    """
+    num_shards = problem.num_shards
+    return _stack(
+        problem,
+        data,
+        shard_of,
+        num_shards,
+        prior_weight=1.0 if inflated else 1.0 / num_shards,
+        likelihood_weight=float(num_shards) if inflated else 1.0,
+    )
+
+
+def _stack(
+    problem: Problem,
+    data: PyTree[Array],
+    shard_of: np.ndarray,
+    num_shards: int,
+    prior_weight: float,
+    likelihood_weight: float,
+) -> Density:
+    rows = [np.flatnonzero(shard_of == s) for s in range(num_shards)]
+    size = max(len(row) for row in rows)
+    # Padding repeats a real observation, so that a masked term is finite and its
+    # gradient is zero rather than NaN.
+    index = np.stack([np.resize(row, size) if len(row) else np.zeros(size, int) for row in rows])
+    mask = np.stack([np.arange(size) < len(row) for row in rows]).astype(float)
+    return Density(
+        problem=problem,
+        observations=jax.tree.map(lambda leaf: leaf[index], data),
+        mask=jnp.asarray(mask),
+        prior_weight=jnp.full(num_shards, prior_weight),
+        likelihood_weight=jnp.full(num_shards, likelihood_weight),
+    )
+
+
+def recompute(
+    problem: Problem,
+    data: PyTree[Array],
+    rows: np.ndarray,
+    eta: Float[Array, "points dim"],
+    prior_weight: float,
+    likelihood_weight: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log density and score straight from the model: no padding, no mask, no stacking.
+
+    The independent path that stored draws are checked against.
+
+    Args:
+        problem: the model.
+        data: its observations.
+        rows: the observations that count.
+        eta: where to evaluate.
+        prior_weight: exponent of the prior.
+        likelihood_weight: exponent of the likelihood.
+
+    Returns:
+        Log densities (points,) and scores (points, dim).
+    """
+    observations = jax.tree.map(lambda leaf: leaf[rows], data)
+
+    def log_density(point: Array) -> Array:
+        theta = problem.constrain(point)
+        prior = problem.log_prior(theta) + _log_jacobian(problem, point)
+        terms = jax.lax.map(lambda one: problem.log_likelihood(theta, one), observations)
+        return prior_weight * prior + likelihood_weight * jnp.sum(terms)
+
+    values, scores = jax.jit(jax.vmap(jax.value_and_grad(log_density)))(jnp.asarray(eta))
+    return np.asarray(values), np.asarray(scores)

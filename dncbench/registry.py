@@ -1,0 +1,283 @@
+"""The registry: the only list of problems, methods and metrics.
+
+What ships with dncbench is found by reading the decorators in the source of
+``dncbench.problems``, ``dncbench.methods`` and ``dncbench.metrics`` without
+importing it, so that ``dncbench list`` needs no JAX and a run imports only what
+it uses. Plugins (``--plugin FILE``, or the entry-point group
+``dncbench.plugins``) are imported when they are named or installed.
+"""
+
+import ast
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from dncbench.errors import ContractError, PluginError, UnknownNameError
+
+Kind = Literal["problem", "method", "metric"]
+T = TypeVar("T")
+
+_PACKAGES: dict[Kind, str] = {"problem": "problems", "method": "methods", "metric": "metrics"}
+_PACKAGE_ROOT = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    Attributes:
+        kind: "problem", "method" or "metric".
+        name: what the command line and the records call it.
+        version: raised whenever the meaning of its figures changes; records of
+            another version are stale and never shown beside current ones.
+        summary: first line of its docstring.
+        module: where it is defined.
+        target: the class or function; None while only its decorator was read.
+    """
+
+    kind: Kind
+    name: str
+    version: int
+    summary: str
+    module: str
+    target: Any = None
+
+    @property
+    def id(self) -> str:
+        """Name with version, e.g. ``spambase@1``, as records store it."""
+        return f"{self.name}@{self.version}"
+
+
+_registered: dict[Kind, dict[str, Entry]] = {"problem": {}, "method": {}, "metric": {}}
+
+
+def register_problem(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
+    """Register a subclass of :class:`dncbench.Problem` under ``name``.
+
+    Raises:
+        ContractError: the name is taken, or the class misses part of its contract.
+    """
+    return _class_decorator("problem", name, version)
+
+
+def register_method(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
+    """Register a subclass of :class:`dncbench.Method` under ``name``.
+
+    Raises:
+        ContractError: the name is taken, or the class misses part of its contract.
+    """
+    return _class_decorator("method", name, version)
+
+
+def register_metric(name: str, *, version: int = 1) -> Callable[[Callable], Callable]:
+    """Register ``metric(approximation: Sample, reference: Sample) -> Figure``; lower is better.
+
+    Raises:
+        ContractError: the name is taken, or the function does not take two arguments.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        if not callable(function):
+            raise ContractError(f"metric {name!r}: register a function, not {function!r}")
+        required = [
+            parameter
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        if len(required) != 2:
+            raise ContractError(
+                f"metric {name!r}: {function.__name__} must take exactly two arguments, "
+                f"(approximation, reference), both dncbench.Sample; it takes {len(required)}"
+            )
+        _add("metric", name, version, function)
+        return function
+
+    return decorate
+
+
+def _class_decorator(kind: Kind, name: str, version: int) -> Callable[[type[T]], type[T]]:
+    def decorate(cls: type[T]) -> type[T]:
+        # Each contract lives beside the base class it describes.
+        base: Any
+        if kind == "problem":
+            from dncbench.problem import Problem as base
+        else:
+            from dncbench.method import Method as base
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise ContractError(f"{kind} {name!r}: {cls!r} must subclass dncbench.{base.__name__}")
+        missing = sorted(getattr(cls, "__abstractmethods__", ()))
+        if missing:
+            raise ContractError(
+                f"{kind} {name!r}: class {cls.__name__} misses {', '.join(missing)}; "
+                f"see help(dncbench.{base.__name__}) for what each must do"
+            )
+        complaint = base.contract_violation(cls)
+        if complaint:
+            raise ContractError(f"{kind} {name!r}: class {cls.__name__}: {complaint}")
+        _add(kind, name, version, cls)
+        return cls
+
+    return decorate
+
+
+def _add(kind: Kind, name: str, version: int, target: Any) -> None:
+    _refuse_second_copy(target)
+    place = f"{target.__module__}.{target.__qualname__}"
+    earlier = _registered[kind].get(name) or _shipped(kind).get(name)
+    if earlier and (earlier.target is not None or earlier.module != target.__module__):
+        raise ContractError(
+            f"{kind} {name!r} is already registered by {earlier.module}; "
+            f"give {place} another name"
+        )
+    summary = (inspect.getdoc(target) or "").strip().split("\n")[0]
+    if not summary:
+        raise ContractError(f"{kind} {name!r}: {place} needs a docstring; its first line is listed")
+    _registered[kind][name] = Entry(kind, name, version, summary, target.__module__, target)
+
+
+def _refuse_second_copy(target: Any) -> None:
+    """Refuse ``import methods.x`` from the repository root: it would register everything twice."""
+    package = target.__module__.partition(".")[0]
+    if package in ("methods", "problems"):
+        source = Path(inspect.getfile(target)).resolve()
+        if (_PACKAGE_ROOT / package).resolve() in source.parents:
+            raise ContractError(
+                f"{target.__module__} is a second copy of dncbench.{target.__module__}; "
+                f"import it as dncbench.{target.__module__}"
+            )
+
+
+# ---------------------------------------------------------------- discovery
+
+
+@functools.cache
+def _shipped(kind: Kind) -> dict[str, Entry]:
+    """Read the decorators of the modules that ship with dncbench, importing none of them."""
+    folder = _PACKAGE_ROOT / _PACKAGES[kind]
+    found: dict[str, Entry] = {}
+    for path in sorted(folder.rglob("*.py")):
+        relative = path.relative_to(folder).with_suffix("")
+        parts = [part for part in relative.parts if part != "__init__"]
+        module = ".".join(["dncbench", _PACKAGES[kind], *parts])
+        for entry in _decorated(path.read_text(encoding="utf-8"), kind, module):
+            if entry.name in found:
+                raise ContractError(
+                    f"{kind} {entry.name!r} is registered by both {found[entry.name].module} "
+                    f"and {module}; rename one"
+                )
+            found[entry.name] = entry
+    return found
+
+
+def _decorated(source: str, kind: Kind, module: str) -> Iterable[Entry]:
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+            continue
+        for call in node.decorator_list:
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+                continue
+            if call.func.id == f"register_{kind}":
+                options = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+                summary = (ast.get_docstring(node) or "").strip().split("\n")[0]
+                name = ast.literal_eval(call.args[0])
+                yield Entry(kind, name, options.get("version", 1), summary, module)
+
+
+@functools.cache
+def _load_entry_points() -> None:
+    """Import installed plugins; one that raises is reported and left out."""
+    for point in entry_points(group="dncbench.plugins"):
+        try:
+            point.load()
+        except Exception as error:
+            warnings.warn(
+                f"dncbench plugin {point.name!r} ({point.value}) could not be loaded and is left "
+                f"out: {type(error).__name__}: {error}. Fix or uninstall it.",
+                stacklevel=2,
+            )
+
+
+def load_plugin(path: str | Path) -> str:
+    """Import a Python file that registers problems, methods or metrics; twice is once.
+
+    Returns:
+        The name of the module that the file became.
+
+    Raises:
+        PluginError: the file is missing or raises; what it had registered is withdrawn.
+        ContractError: what it registers is refused.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise PluginError(f"plugin {path}: no such file")
+    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
+    name = f"dncbench_plugin_{file.stem}_{digest}"
+    if name in sys.modules:
+        return name
+    before = {kind: dict(entries) for kind, entries in _registered.items()}
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"plugin {path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        _registered.update(before)
+        if isinstance(error, ContractError):
+            raise ContractError(f"plugin {path}: {error}") from error
+        where = f" (line {line})" if (line := _line_in(file, error)) else ""
+        raise PluginError(f"plugin {path}{where}: {type(error).__name__}: {error}") from error
+    return name
+
+
+def _line_in(file: Path, error: BaseException) -> int | None:
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def entries(kind: Kind) -> list[Entry]:
+    """Everything registered of one kind, by name; shipped entries may not be imported yet."""
+    _load_entry_points()
+    return sorted(
+        {**_shipped(kind), **_registered[kind]}.values(), key=lambda entry: entry.name
+    )
+
+
+def get(kind: Kind, name: str) -> Entry:
+    """The entry called ``name``, its module imported.
+
+    Raises:
+        UnknownNameError: nobody registered it; the nearest names are suggested.
+    """
+    if name not in _registered[kind]:
+        known = {entry.name: entry for entry in entries(kind)}
+        if name not in known:
+            raise UnknownNameError(
+                f"no {kind} is called {name!r}{nearest(name, known)}; "
+                f"'dncbench list {kind}s' shows all {len(known)}"
+            )
+        importlib.import_module(known[name].module)
+    return _registered[kind][name]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean ...?"`` with the nearest known names, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

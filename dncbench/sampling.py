@@ -1,0 +1,376 @@
+"""Adapted many-chain NUTS (BlackJAX) on a stack of densities, all in one program.
+
+Window adaptation in the manner of Stan, with two changes that matter for a stack
+of densities run in lockstep. The windows' moments and the step size are pooled
+over the chains of a density, so that 16 chains of 75 steps estimate what one
+chain would need 1200 for. And a dense mass matrix M^-1 = L Lᵀ is applied as the
+change of variables η = m + L z with a unit mass matrix on z: the same Markov
+chain, without factorising M at every step.
+
+The first L comes from the curvature at the mode (a Laplace approximation), so
+that coordinates whose scales differ by 1e4 need no adaptation of their own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from dncbench import diagnostics
+from dncbench.draws import Draws
+from dncbench.errors import DrawsError
+from dncbench.problem import Density
+from dncbench.timing import Program, Timed
+
+LARGEST_DENSE_DIM = 200
+_START_SPREAD = 1.5  # dispersed starts: this many Laplace standard deviations
+_NEWTON_STEPS = 200
+_SHRINKAGE_DRAWS = 5.0  # Stan's regularisation of a window's covariance
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How to sample a stack of densities.
+
+    Attributes:
+        num_draws: T, draws kept of each density; a multiple of ``num_chains``.
+        num_chains: C, chains of each density.
+        min_ess: sampling goes on, and is thinned, until the kept draws of every
+            density have this bulk ESS in every coordinate.
+        num_windows: adaptation windows; the last adapts the step size alone.
+        window_steps: steps of each window.
+        target_acceptance: mean acceptance that the step size aims at.
+        most_rounds: give up on ``min_ess`` after so many times ``num_draws``.
+    """
+
+    num_draws: int
+    num_chains: int = 16
+    min_ess: float = 0.0
+    num_windows: int = 7
+    window_steps: int = 75
+    target_acceptance: float = 0.8
+    most_rounds: int = 6
+
+
+class Geometry(NamedTuple):
+    """One density's affine coordinates η = mean + factor z and NUTS step size in z."""
+
+    mean: Float[Array, " dim"]
+    factor: Float[Array, "dim dim"]
+    step_size: Float[Array, ""]
+
+
+def sample(
+    densities: Density,
+    key: PRNGKeyArray,
+    settings: SamplerSettings,
+    names: tuple[str, ...],
+    on_round: Callable[[str], None] = lambda message: None,
+) -> tuple[Draws, Geometry]:
+    """Draw from every density of a stack.
+
+    Args:
+        densities: arrays with a leading axis of S densities.
+        key: random key.
+        settings: see :class:`SamplerSettings`.
+        names: d parameter names, for messages and diagnostics.
+        on_round: told what is being done, for a progress display.
+
+    Returns:
+        Draws (S, T, d) with log densities, scores and diagnostics; and the adapted
+        geometry, stacked over S, for another sampler to start from.
+
+    Raises:
+        DrawsError: a density or its gradient is not finite where sampling starts.
+    """
+    num_densities, dim = densities.mask.shape[0], len(names)
+    key_adapt, key_sample = jax.random.split(key)
+    on_round("adapting")
+    adapted: Timed = _adapt(
+        densities, jax.random.split(key_adapt, num_densities), dim, settings
+    )
+    geometry, positions = adapted.value
+    _require_finite(geometry, names)
+    compile_seconds, run_seconds = adapted.compile, adapted.run
+
+    steps = settings.num_draws // settings.num_chains
+    collected: list[_Trace] = []
+    per_density: list[dict[str, Any]] = []
+    for number in range(settings.most_rounds):
+        on_round(f"sampling, round {number + 1}")
+        keys = jax.random.split(jax.random.fold_in(key_sample, number), num_densities)
+        done: Timed = _advance(densities, geometry, positions, keys, steps, settings)
+        compile_seconds, run_seconds = compile_seconds + done.compile, run_seconds + done.run
+        positions, trace = done.value
+        collected.append(jax.tree.map(np.asarray, trace))
+        kept = _Trace(*(np.concatenate(parts, 2)[:, :, number :: number + 1]
+                        for parts in zip(*collected, strict=True)))
+        per_density = _diagnose(kept, collected, names)
+        if min(each["min_ess_bulk"] for each in per_density) >= settings.min_ess:
+            break
+    info = {
+        "diagnostics": per_density,
+        "rounds": len(collected),
+        "seconds": run_seconds,
+        "compile_seconds": compile_seconds,
+        "gradient_evaluations": int(sum(trace.leapfrogs.sum() for trace in collected)),
+        "mean_acceptance": float(np.mean(kept.acceptance)),
+    }
+    flat = lambda array: array.reshape(num_densities, settings.num_draws, *array.shape[3:])  # noqa: E731
+    return (
+        Draws(flat(kept.value), flat(kept.log_density), flat(kept.score),
+              settings.num_chains, info),
+        geometry,
+    )
+
+
+class _Trace(NamedTuple):
+    """What each step leaves; arrays (S, C, steps, ...)."""
+
+    value: Any
+    log_density: Any
+    score: Any
+    energy: Any
+    divergent: Any
+    leapfrogs: Any
+    acceptance: Any
+
+
+def _diagnose(
+    kept: _Trace, collected: list[_Trace], names: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    return [
+        diagnostics.summarise(
+            kept.value[s],
+            kept.energy[s],
+            sum(int(trace.divergent[s].sum()) for trace in collected),
+            names,
+        )
+        for s in range(len(kept.value))
+    ]
+
+
+def _require_finite(geometry: Geometry, names: tuple[str, ...]) -> None:
+    bad = np.argwhere(~np.isfinite(np.asarray(geometry.mean)))
+    if len(bad):
+        shard, coordinate = bad[0]
+        raise DrawsError(
+            f"shard {shard}: the log density has no finite mode in {names[coordinate]}; check "
+            "log_prior and log_likelihood at zero, and that the prior is proper"
+        )
+
+
+# ---------------------------------------------------------------- adaptation
+
+
+def _whitened(density: Density, geometry: Geometry) -> Callable[[Array], Array]:
+    return lambda z: density(geometry.mean + geometry.factor @ z)
+
+
+def find_mode(
+    density: Callable[[Array], Array], dim: int
+) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+    """Mode and Laplace factor L (L Lᵀ = inverse Hessian of -log density), by damped Newton.
+
+    Marquardt's scaling of the damping makes the path independent of the
+    coordinates' scales; a step that does not improve is taken back.
+    """
+    energy = lambda eta: -density(eta)  # noqa: E731
+
+    def scales(hessian: Array) -> Array:
+        return jnp.maximum(jnp.abs(jnp.diag(hessian)), 1e-12)
+
+    def step(state: tuple) -> tuple:
+        eta, value, damping, count, _ = state
+        hessian, gradient = jax.hessian(energy)(eta), jax.grad(energy)(eta)
+        scale = scales(hessian)
+        proposal = eta - jnp.linalg.solve(hessian + damping * jnp.diag(scale), gradient)
+        better = energy(proposal) < value
+        return (
+            jnp.where(better, proposal, eta),
+            jnp.where(better, energy(proposal), value),
+            jnp.where(better, damping / 10, damping * 10),
+            count + 1,
+            jnp.max(jnp.abs(gradient) / jnp.sqrt(scale)),
+        )
+
+    def unfinished(state: tuple) -> Array:
+        *_, damping, count, slope = state
+        return (count < _NEWTON_STEPS) & (slope > 1e-3) & (damping < 1e12)
+
+    start = jnp.zeros(dim)
+    mode, *_ = jax.lax.while_loop(
+        unfinished, step, (start, energy(start), jnp.array(1e-3), jnp.array(0), jnp.array(jnp.inf))
+    )
+    hessian = jax.hessian(energy)(mode)
+    root = 1.0 / jnp.sqrt(scales(hessian))
+    # Scaled to a unit diagonal first: factorising is then as exact as the problem allows.
+    curvature = jnp.linalg.cholesky(hessian * root[:, None] * root[None, :])
+    laplace = jax.scipy.linalg.solve_triangular(curvature, jnp.diag(root), lower=True).T
+    return mode, jnp.where(jnp.all(jnp.isfinite(laplace)), laplace, jnp.diag(root))
+
+
+def _adapt_one(
+    density: Density, key: PRNGKeyArray, dim: int, settings: SamplerSettings
+) -> tuple[Geometry, Float[Array, "chains dim"]]:
+    from blackjax.adaptation.step_size import dual_averaging_adaptation
+    from blackjax.mcmc import nuts
+
+    kernel = nuts.build_kernel()
+    start, update, finish = dual_averaging_adaptation(settings.target_acceptance)
+    key_start, key_windows = jax.random.split(key)
+    mode, laplace = find_mode(density, dim)
+    dense = dim <= LARGEST_DENSE_DIM
+    if not dense:
+        laplace = jnp.diag(jnp.sqrt(jnp.sum(laplace**2, axis=1)))
+    spread = _START_SPREAD * jax.random.normal(key_start, (settings.num_chains, dim))
+
+    def window(carry: tuple, inputs: tuple) -> tuple:
+        geometry, eta, moments = carry
+        number, key = inputs
+        target = _whitened(density, geometry)
+        z = jax.scipy.linalg.solve_triangular(
+            geometry.factor, (eta - geometry.mean).T, lower=True
+        ).T
+
+        def step(carry: tuple, key: PRNGKeyArray) -> tuple:
+            states, averaging = carry
+            keys = jax.random.split(key, settings.num_chains)
+            move = lambda key, state, averaging: kernel(  # noqa: E731
+                key, state, target, jnp.exp(averaging.log_step_size), jnp.ones(dim),
+                # A badly scaled early window must not build trees of 1023 leapfrogs.
+                max_num_doublings=7,
+            )
+            states, info = jax.vmap(move)(keys, states, averaging)
+            # A step size for each chain, so that one started in a stiff region shrinks
+            # its own and escapes; one for all in the last window, as in sampling.
+            acceptance = jnp.where(
+                last, jnp.mean(info.acceptance_rate), info.acceptance_rate
+            )
+            return (states, jax.vmap(update)(averaging, acceptance)), states.position
+
+        last = number == settings.num_windows - 1
+        states = jax.vmap(lambda z: nuts.init(z, target))(z)
+        averaging = jax.vmap(start)(jnp.full(settings.num_chains, geometry.step_size))
+        (states, averaging), path = jax.lax.scan(
+            step, (states, averaging), jax.random.split(key, settings.window_steps)
+        )
+        eta = geometry.mean + states.position @ geometry.factor.T
+        visited = geometry.mean + path[settings.window_steps // 5 :].reshape(-1, dim) @ (
+            geometry.factor.T
+        )
+        moments = _record(moments, number, visited)
+        tuned = geometry._replace(step_size=jnp.median(jax.vmap(finish)(averaging)))
+        pooled = _pool(moments, number, tuned, dense)
+        return (
+            jax.tree.map(lambda a, b: jnp.where(last, a, b), tuned, pooled), eta, moments,
+        ), None
+
+    geometry = Geometry(mode, laplace, jnp.array(0.5))
+    moments = (
+        jnp.zeros((settings.num_windows, dim)), jnp.zeros((settings.num_windows, dim, dim))
+    )
+    windows = (
+        jnp.arange(settings.num_windows), jax.random.split(key_windows, settings.num_windows)
+    )
+    eta = mode + spread @ laplace.T
+    (geometry, eta, _), _ = jax.lax.scan(window, (geometry, eta, moments), windows)
+    return geometry, eta
+
+
+def _record(moments: tuple, number: Array, visited: Array) -> tuple:
+    means, covariances = moments
+    return (
+        means.at[number].set(jnp.mean(visited, 0)),
+        covariances.at[number].set(jnp.cov(visited.T).reshape(covariances.shape[1:])),
+    )
+
+
+def _pool(moments: tuple, number: Array, geometry: Geometry, dense: bool) -> Geometry:
+    """Mean and covariance over the later half of the windows so far, as coordinates."""
+    means, covariances = moments
+    index = jnp.arange(len(means))
+    weight = (index <= number) & (index >= (number + 1) // 2)
+    weight = weight / jnp.sum(weight)
+    mean = weight @ means
+    offset = means - mean
+    covariance = jnp.einsum("w,wij->ij", weight, covariances) + jnp.einsum(
+        "w,wi,wj->ij", weight, offset, offset
+    )
+    # Shrink towards the present geometry, the best guess there is.
+    dim = len(mean)
+    share = _SHRINKAGE_DRAWS / (_SHRINKAGE_DRAWS + 5.0 * dim)
+    covariance = (1 - share) * covariance + share * geometry.factor @ geometry.factor.T
+    if not dense:
+        return geometry._replace(mean=mean, factor=jnp.diag(jnp.sqrt(jnp.diag(covariance))))
+    root = jnp.sqrt(jnp.diag(covariance))
+    factor = root[:, None] * jnp.linalg.cholesky(covariance / root[:, None] / root[None, :])
+    usable = jnp.all(jnp.isfinite(factor))
+    return geometry._replace(mean=mean, factor=jnp.where(usable, factor, geometry.factor))
+
+
+def _adapt_all(
+    densities: Density, keys: PRNGKeyArray, dim: int, settings: SamplerSettings
+) -> tuple[Geometry, Float[Array, "S chains dim"]]:
+    return eqx.filter_vmap(_adapt_one, in_axes=(eqx.if_array(0), 0, None, None))(
+        densities, keys, dim, settings
+    )
+
+
+# ---------------------------------------------------------------- sampling
+
+
+def _advance_one(
+    density: Density,
+    geometry: Geometry,
+    eta: Float[Array, "chains dim"],
+    key: PRNGKeyArray,
+    num_steps: int,
+    settings: SamplerSettings,
+) -> tuple[Float[Array, "chains dim"], _Trace]:
+    from blackjax.mcmc import nuts
+
+    kernel = nuts.build_kernel()
+    target = _whitened(density, geometry)
+    unit = jnp.ones(eta.shape[1])
+    solve = jax.scipy.linalg.solve_triangular
+
+    def chain(key: PRNGKeyArray, z: Array) -> _Trace:
+        def step(state: Any, key: PRNGKeyArray) -> tuple:
+            state, info = kernel(key, state, target, geometry.step_size, unit)
+            return state, _Trace(
+                state.position, state.logdensity, state.logdensity_grad, info.energy,
+                info.is_divergent, info.num_integration_steps, info.acceptance_rate,
+            )
+
+        return jax.lax.scan(step, nuts.init(z, target), jax.random.split(key, num_steps))[1]
+
+    z = solve(geometry.factor, (eta - geometry.mean).T, lower=True).T
+    trace = jax.vmap(chain)(jax.random.split(key, len(eta)), z)
+    values = geometry.mean + trace.value @ geometry.factor.T
+    # d/dη = L^-T d/dz: the stored score costs no further evaluation.
+    flat = trace.score.reshape(-1, trace.score.shape[-1])
+    score = solve(geometry.factor, flat.T, lower=True, trans=1).T.reshape(trace.score.shape)
+    return values[:, -1], trace._replace(value=values, score=score)
+
+
+def _advance_all(
+    densities: Density,
+    geometry: Geometry,
+    positions: Float[Array, "S chains dim"],
+    keys: PRNGKeyArray,
+    num_steps: int,
+    settings: SamplerSettings,
+) -> tuple[Float[Array, "S chains dim"], _Trace]:
+    return eqx.filter_vmap(_advance_one, in_axes=(eqx.if_array(0), 0, 0, 0, None, None))(
+        densities, geometry, positions, keys, num_steps, settings
+    )
+
+
+_adapt = Program(_adapt_all)
+_advance = Program(_advance_all)

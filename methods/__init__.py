@@ -1,0 +1,1 @@
+"""Merge methods, one module each; a registered class is found by its decorator."""

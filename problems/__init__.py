@@ -1,0 +1,1 @@
+"""Problems, one module each; a registered class is found by its decorator."""
