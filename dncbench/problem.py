@@ -230,12 +230,25 @@ def recompute(
         Log densities (points,) and scores (points, dim).
     """
     observations = jax.tree.map(lambda leaf: leaf[rows], data)
+    values, scores = _values_and_scores(
+        problem, observations, jnp.asarray(eta), jnp.array(prior_weight),
+        jnp.array(likelihood_weight),
+    )
+    return np.asarray(values), np.asarray(scores)
 
+
+@eqx.filter_jit
+def _values_and_scores(
+    problem: Problem,
+    observations: PyTree[Array],
+    eta: Float[Array, "points dim"],
+    prior_weight: Float[Array, ""],
+    likelihood_weight: Float[Array, ""],
+) -> tuple[Float[Array, " points"], Float[Array, "points dim"]]:
     def log_density(point: Array) -> Array:
         theta = problem.constrain(point)
         prior = problem.log_prior(theta) + _log_jacobian(problem, point)
         terms = jax.lax.map(lambda one: problem.log_likelihood(theta, one), observations)
         return prior_weight * prior + likelihood_weight * jnp.sum(terms)
 
-    values, scores = jax.jit(jax.vmap(jax.value_and_grad(log_density)))(jnp.asarray(eta))
-    return np.asarray(values), np.asarray(scores)
+    return jax.vmap(jax.value_and_grad(log_density))(eta)

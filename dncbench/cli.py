@@ -1,0 +1,422 @@
+"""The command line, a thin layer over the Python API. JAX is imported by the commands that compute."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from dncbench import __version__, budget, registry
+from dncbench.errors import DncbenchError
+
+_EXAMPLES = """\b
+Examples:
+  dncbench run                                      toy problem, every method
+  dncbench run --problem spambase --method all      real data, 4 shards, d = 58
+  dncbench run --method "consensus[weights=shard]"  one method with a setting
+  dncbench leaderboard --problem spambase
+  dncbench reference spambase                       the certificate of the truth
+  dncbench list methods
+"""
+
+
+class _Group(click.Group):
+    """Prints our own errors in one piece, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DncbenchError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(
+    cls=_Group, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="dncbench")
+def main() -> None:
+    """Which merge of local posteriors can you trust, and what does it cost?
+
+    A benchmark of divide-and-conquer MCMC: problems with certified posteriors,
+    crossed with methods that merge what the shards know.
+    """
+
+
+def _with_plugins(command: Callable) -> Callable:
+    return click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        metavar="FILE",
+        expose_value=False,
+        is_eager=True,
+        callback=lambda context, parameter, files: [registry.load_plugin(file) for file in files],
+        help="Python file that registers problems, methods or metrics; may be repeated.",
+    )(command)
+
+
+_seed = click.option("--seed", default=0, show_default=True, help="Everything random follows.")
+_budget = click.option(
+    "--budget",
+    "budget_name",
+    type=click.Choice(budget.NAMES),
+    default="quick",
+    show_default=True,
+    help="smoke: about a minute, for tests; quick: 10 000 draws; paper: 50 000.",
+)
+_cache = click.option(
+    "--cache", metavar="DIR", help="Draws and references. [default: DNCBENCH_CACHE or yours]"
+)
+_results = click.option(
+    "--results", metavar="DIR", help="Records. [default: DNCBENCH_RESULTS or ./results]"
+)
+
+
+@main.command(epilog=_EXAMPLES)
+@click.option(
+    "--problem", "problems", multiple=True, default=["toy-logistic"], show_default=True,
+    metavar="NAME", help='Problem, or "all"; may be repeated.',
+)
+@click.option(
+    "--method", "methods", multiple=True, default=["all"], show_default=True, metavar="NAME",
+    help='Method, or "all"; settings in brackets: "consensus[weights=shard]"; may be repeated.',
+)
+@click.option("--splits", default=5, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option(
+    "--split-scheme", "scheme", default="random", show_default=True,
+    help="random, sorted-by-label, dirichlet:ALPHA or sizes:RATIO.",
+)
+@_seed
+@_budget
+@_results
+@_cache
+@click.option("--force", is_flag=True, help="Run cells again that have a record.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
+@_with_plugins
+def run(
+    problems: tuple[str, ...], methods: tuple[str, ...], splits: int, scheme: str, seed: int,
+    budget_name: str, results: str | None, cache: str | None, force: bool, dry_run: bool,
+) -> None:
+    """Run cells of the benchmark; those that have a record are skipped.
+
+    An interrupted run goes on where it stopped: run the same command again.
+    """
+    from dncbench import experiment
+    from dncbench.store import Records
+
+    options: dict[str, Any] = {"splits": splits, "scheme": scheme, "seed": seed, "force": force}
+    if dry_run:
+        plan = experiment.plan(
+            problems, methods, budget=budget.get(budget_name), records=Records(results), **options
+        )
+        for cell in plan.todo:
+            identity = cell.identity
+            click.echo(
+                f"{identity['problem']['label']}  {scheme}-{cell.split}  "
+                f"{identity['method']['label']}"
+            )
+        click.echo(f"{len(plan.todo)} to run, {len(plan.done)} done already")
+        return
+    with _progress() as progress:
+        records = experiment.run(
+            problems, methods, budget=budget_name, results=results, cache=cache,
+            progress=progress, **options,
+        )
+    made, failed = progress.made(records)
+    click.echo(
+        f"{made} cells run, {len(records) - made} skipped (recorded before), {failed} failed; "
+        f"{progress.seconds:.0f} s, peak memory {progress.peak_memory:.0f} MiB; "
+        f"records in {Records(results).root / 'records'}"
+    )
+    _print_boards(
+        records_of_same_terms(Records(results), records), sorted({
+            record["identity"]["problem"]["name"] for record in records
+        }), [budget_name],
+    )
+    if failed:
+        sys.exit(1)
+
+
+def records_of_same_terms(store: Any, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The store's records with the terms (problem, scheme, seed) of those just run."""
+    terms = {_terms(record) for record in shown}
+    return [record for record in store if _terms(record) in terms]
+
+
+def _terms(record: dict[str, Any]) -> tuple:
+    identity = record["identity"]
+    return identity["problem"]["label"], identity["split"]["scheme"], identity["seed"]
+
+
+@main.command()
+@click.option("--problem", "problems", multiple=True, metavar="NAME", help="Only these.")
+@click.option("--budget", "budgets", multiple=True, type=click.Choice(budget.NAMES))
+@click.option(
+    "--format", "style", default="table", show_default=True,
+    type=click.Choice(["table", "md", "csv", "json"]),
+)
+@_results
+@_with_plugins
+def leaderboard(
+    problems: tuple[str, ...], budgets: tuple[str, ...], style: str, results: str | None
+) -> None:
+    """Show the leaderboard made from the records.
+
+    \b
+    Examples:
+      dncbench leaderboard --problem spambase
+      dncbench leaderboard --format csv > board.csv
+    """
+    from dncbench import leaderboard as tables
+    from dncbench.store import Records
+
+    records = list(Records(results))
+    for name in problems:
+        known = {record["identity"]["problem"]["name"] for record in records}
+        if name not in known:
+            registry.get("problem", name)  # unknown names get suggestions
+    if style == "table":
+        _print_boards(records, problems, budgets)
+        return
+    found = tables.boards(records, problems, budgets)
+    writers = {"md": tables.to_markdown, "csv": tables.to_csv, "json": tables.to_json}
+    click.echo(writers[style](found), nl=False)
+
+
+@main.command()
+@click.argument("problem")
+@_seed
+@_budget
+@_cache
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@_with_plugins
+def reference(
+    problem: str, seed: int, budget_name: str, cache: str | None, as_json: bool
+) -> None:
+    """Certify a problem's full posterior, or show its certificate.
+
+    \b
+    Example:
+      dncbench reference spambase
+    """
+    from dncbench import experiment
+
+    with _progress() as progress:
+        certificate, floors = experiment.certify(
+            problem, seed=seed, budget=budget_name, cache=cache, progress=progress
+        )
+    if as_json:
+        click.echo(json.dumps({"certificate": certificate, "noise_floor": floors}, indent=1))
+        return
+    _print_certificate(problem, certificate, floors)
+
+
+@main.command("list")
+@click.argument("kind", type=click.Choice(["problems", "methods", "metrics"]), required=False)
+@_with_plugins
+def list_(kind: str | None) -> None:
+    """List what is registered: problems, methods, metrics, or all three."""
+    from rich.table import Table
+
+    console = _console()
+    for each in [kind] if kind else ["problems", "methods", "metrics"]:
+        table = Table(title=each, title_justify="left", box=None, pad_edge=False)
+        table.add_column("id", no_wrap=True)
+        table.add_column("")
+        for entry in registry.entries(each.removesuffix("s")):  # type: ignore[arg-type]
+            table.add_row(entry.id, entry.summary)
+        console.print(table)
+        console.print()
+
+
+@main.command()
+@click.argument("name")
+@_with_plugins
+def show(name: str) -> None:
+    """Describe a problem, method or metric: settings with defaults, source, what it uses.
+
+    \b
+    Examples:
+      dncbench show spambase
+      dncbench show "consensus"
+    """
+    import inspect
+
+    from dncbench.configure import configure, settings_of
+    from dncbench.errors import UnknownNameError
+
+    known = {
+        entry.name: kind
+        for kind in ("metric", "method", "problem")
+        for entry in registry.entries(kind)  # type: ignore[arg-type]
+    }
+    base = name.partition("[")[0]
+    if base not in known:
+        raise UnknownNameError(
+            f"nothing is called {base!r}{registry.nearest(base, known)}; 'dncbench list' shows all"
+        )
+    kind = known[base]
+    if kind == "metric":
+        entry = registry.get("metric", base)
+        click.echo(f"{entry.id} (metric)\n\n{inspect.getdoc(entry.target)}")
+        return
+    entry, instance = configure(kind, name)  # type: ignore[arg-type]
+    click.echo(f"{entry.id} ({kind})\n\n{inspect.getdoc(entry.target)}\n")
+    for key, value in settings_of(instance).items():
+        click.echo(f"  {key} = {value}")
+    if kind == "problem":
+        click.echo(f"\n  dimension: {instance.dim}\n  shards: {instance.num_shards}")
+        click.echo(f"  parameters: {_shortened(instance.parameter_names)}")
+        click.echo(f"  source: {instance.source or 'not stated'}")
+    else:
+        click.echo(f"\n  track: {instance.track()}\n  needs: {', '.join(sorted(instance.needs))}")
+
+
+def _shortened(names: tuple[str, ...], most: int = 6) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+# ---------------------------------------------------------------- the screen
+
+
+def _console(**options: Any) -> Any:
+    from rich.console import Console
+
+    # A pipe has no width of its own; tables must not be cut there.
+    console = Console(highlight=False, **options)
+    return console if console.is_terminal else Console(highlight=False, width=200, **options)
+
+
+def _print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> None:
+    from rich.table import Table
+
+    from dncbench import leaderboard as tables
+
+    found = tables.boards(records, problems, budgets)
+    console = _console()
+    if not found:
+        click.echo("no records yet; make some with: dncbench run")
+        return
+    for board in found:
+        table = Table(title=tables.title(board), title_justify="left", caption=tables.LEGEND,
+                      caption_justify="left")
+        for column in tables.header(board):
+            plain = column in ("method", "track", "notes")
+            table.add_column(column, justify="left" if plain else "right",
+                             no_wrap=column in ("method", "mah", "iad", "skew"))
+        *rows, floor = tables.cells(board)
+        for row in rows:
+            table.add_row(*row)
+        table.add_section()
+        table.add_row(*floor)
+        console.print(table)
+        if board.stale:
+            console.print(f"{board.stale} stale records (older ids) are left out")
+        console.print()
+
+
+def _print_certificate(
+    problem: str, certificate: dict[str, Any], floors: dict[str, dict[str, float]]
+) -> None:
+    nuts, second = certificate["nuts"], certificate["elliptical_slice"]
+    agreed = certificate["agreement"]
+    lines = [
+        f"{problem}: grade {certificate['grade']}",
+        f"  NUTS              {nuts['chains']} chains, {nuts['draws']} draws kept, thinned by "
+        f"{nuts['thinned_by']}; {nuts['seconds']:.1f} s + {nuts['compile_seconds']:.1f} s compile",
+        f"    largest R-hat   {nuts['max_rhat']:.4f} ({nuts['max_rhat_parameter']})",
+        f"    smallest ESS    bulk {nuts['min_ess_bulk']:.0f} ({nuts['min_ess_bulk_parameter']}), "
+        f"tail {nuts['min_ess_tail']:.0f} ({nuts['min_ess_tail_parameter']})",
+        f"    divergences     {nuts['divergences']}; smallest E-BFMI {nuts['min_bfmi']:.2f}",
+        f"  elliptical slice  {second['chains']} chains, {second['steps']} steps; "
+        f"{second['seconds']:.1f} s + {second['compile_seconds']:.1f} s compile",
+        f"    largest R-hat   {second['max_rhat']:.4f}",
+        f"    smallest ESS    bulk {second['min_ess_bulk']:.0f}, tail {second['min_ess_tail']:.0f}",
+        f"  agreement         largest difference {agreed['largest_z']:.2f} standard errors "
+        f"({agreed['largest_z_at']}), allowed {agreed['threshold_z']:.2f}",
+        f"    resolution      {agreed['resolution_sds']:.4f} posterior sds (standard error of the "
+        "least certain mean)",
+        f"  recomputed        {certificate['recomputed']['points']} draws from the model: largest "
+        f"relative error {certificate['recomputed']['largest_relative_error']:.1e}",
+        "  noise floor       " + "; ".join(
+            f"{metric} {floor['mean']:.4f} (sd {floor['sd']:.4f}, max {floor['max']:.4f})"
+            for metric, floor in floors.items()
+        ),
+        *(f"  NOT CERTIFIED     {failure}" for failure in certificate["failures"]),
+    ]
+    click.echo("\n".join(lines))
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator["_Progress"]:
+    progress = _Progress()
+    with progress.bar:
+        yield progress
+
+
+class _Progress:
+    """Progress on stderr, with the time that is left."""
+
+    def __init__(self) -> None:
+        import time
+
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._clock = time.perf_counter
+        self._start = self._clock()
+        self._began = _now()
+        self.bar = Progress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=_console(stderr=True),
+            transient=True,
+        )
+        self._task = self.bar.add_task("starting", total=None)
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._start
+
+    @property
+    def peak_memory(self) -> float:
+        from dncbench.environment import peak_memory_mib
+
+        return peak_memory_mib()
+
+    def made(self, records: list[dict[str, Any]]) -> tuple[int, int]:
+        """How many of these records were made in this run, and how many of them failed."""
+        fresh = [record for record in records if record["created"] >= self._began]
+        return len(fresh), sum(record["status"] == "failed" for record in fresh)
+
+    def plan(self, units: float) -> None:
+        self.bar.update(self._task, total=units or None)
+
+    def say(self, what: str) -> None:
+        self.bar.update(self._task, description=what)
+
+    def advance(self, units: float) -> None:
+        self.bar.advance(self._task, units)
+
+    def note(self, text: str) -> None:
+        self.bar.console.print(text, markup=False)
+
+
+def _now() -> str:
+    import datetime
+
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+

@@ -1,0 +1,81 @@
+"""Moments and products of Gaussians, shared by the methods that approximate with them."""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+
+def mean_and_covariance(
+    draws: Float[Array, "T d"],
+) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+    """Sample mean (d,) and covariance (d, d) with divisor T - 1."""
+    mean = jnp.mean(draws, axis=0)
+    centred = draws - mean
+    return mean, centred.T @ centred / (len(draws) - 1)
+
+
+def inverse(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """Inverse of a symmetric positive-definite matrix by its Cholesky factor, symmetric."""
+    result = cho_solve(cho_factor(matrix, lower=True), jnp.eye(len(matrix)))
+    return 0.5 * (result + result.T)
+
+
+def product(
+    means: Float[Array, "S d"], precisions: Float[Array, "S d d"]
+) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+    """Mean m and precision P of Π_s N(μ_s, P_s⁻¹): P = Σ P_s, m = P⁻¹ Σ P_s μ_s.
+
+    Trojan et al. (2024), equation 15; Neiswanger et al. (2014), section 3.1.
+    """
+    precision = jnp.sum(precisions, axis=0)
+    weighted = jnp.einsum("sij,sj->i", precisions, means)
+    return cho_solve(cho_factor(precision, lower=True), weighted), precision
+
+
+def draw_from_precision(
+    key: PRNGKeyArray, mean: Float[Array, " d"], precision: Float[Array, "d d"], num_draws: int
+) -> Float[Array, "num_draws d"]:
+    """Independent draws from N(mean, precision⁻¹)."""
+    factor = jnp.linalg.cholesky(precision)
+    noise = jax.random.normal(key, (len(mean), num_draws))
+    return mean + solve_triangular(factor, noise, lower=True, trans=1).T
+
+
+def symmetric_power(matrix: Float[Array, "d d"], power: float) -> Float[Array, "d d"]:
+    """A symmetric positive-definite matrix to a real power, by its eigenvalues."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    return (vectors * values**power) @ vectors.T
+
+
+def shuffled(
+    key: PRNGKeyArray, draws: Float[Array, "S T d"], num_draws: int
+) -> Float[Array, "S num_draws d"]:
+    """``num_draws`` of each shard's draws in an order of its own.
+
+    Averaging across shards assumes that they are independent; draws paired by their
+    place in the chain need not be. Where more are wanted than there are, every draw
+    is used again in a new random pairing.
+    """
+    num_available = draws.shape[1]
+    passes = -(-num_draws // num_available)
+
+    def order(key: PRNGKeyArray) -> Array:
+        keys = jax.random.split(key, passes)
+        rows = jax.vmap(lambda key: jax.random.permutation(key, num_available))(keys)
+        return rows.reshape(-1)[:num_draws]
+
+    rows = jax.vmap(order)(jax.random.split(key, len(draws)))
+    return jnp.take_along_axis(draws, rows[:, :, None], axis=1)
+
+
+def thinned(draws: Float[Array, "S T d"], num_draws: int) -> Float[Array, "S each d"]:
+    """Evenly thinned draws, ceil(num_draws / S) of each shard, for :func:`pooled`."""
+    each = -(-num_draws // len(draws))
+    return draws[:, (jnp.arange(each) * draws.shape[1]) // each]
+
+
+def pooled(draws: Float[Array, "S each d"], num_draws: int) -> Float[Array, "num_draws d"]:
+    """The shards' draws thrown together, one of each shard in turn."""
+    return jnp.swapaxes(draws, 0, 1).reshape(-1, draws.shape[2])[:num_draws]
