@@ -1,14 +1,16 @@
-"""The command line, a thin layer over the Python API. JAX is imported by the commands that compute."""
+"""The command line, a thin layer over the Python API.
 
-import contextlib
+JAX is imported by the commands that compute and by no other.
+"""
+
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from dncbench import __version__, budget, registry
+from dncbench import __version__, budget, registry, screen
 from dncbench.errors import DncbenchError
 
 _EXAMPLES = """\b
@@ -33,9 +35,7 @@ class _Group(click.Group):
             ctx.exit(2)
 
 
-@click.group(
-    cls=_Group, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=_Group, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dncbench")
 def main() -> None:
     """Which merge of local posteriors can you trust, and what does it cost?
@@ -77,16 +77,29 @@ _results = click.option(
 
 @main.command(epilog=_EXAMPLES)
 @click.option(
-    "--problem", "problems", multiple=True, default=["toy-logistic"], show_default=True,
-    metavar="NAME", help='Problem, or "all"; may be repeated.',
+    "--problem",
+    "problems",
+    multiple=True,
+    default=["toy-logistic"],
+    show_default=True,
+    metavar="NAME",
+    help='Problem, or "all"; may be repeated.',
 )
 @click.option(
-    "--method", "methods", multiple=True, default=["all"], show_default=True, metavar="NAME",
+    "--method",
+    "methods",
+    multiple=True,
+    default=["all"],
+    show_default=True,
+    metavar="NAME",
     help='Method, or "all"; settings in brackets: "consensus[weights=shard]"; may be repeated.',
 )
 @click.option("--splits", default=5, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option(
-    "--split-scheme", "scheme", default="random", show_default=True,
+    "--split-scheme",
+    "scheme",
+    default="random",
+    show_default=True,
     help="random, sorted-by-label, dirichlet:ALPHA or sizes:RATIO.",
 )
 @_seed
@@ -97,8 +110,16 @@ _results = click.option(
 @click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
 @_with_plugins
 def run(
-    problems: tuple[str, ...], methods: tuple[str, ...], splits: int, scheme: str, seed: int,
-    budget_name: str, results: str | None, cache: str | None, force: bool, dry_run: bool,
+    problems: tuple[str, ...],
+    methods: tuple[str, ...],
+    splits: int,
+    scheme: str,
+    seed: int,
+    budget_name: str,
+    results: str | None,
+    cache: str | None,
+    force: bool,
+    dry_run: bool,
 ) -> None:
     """Run cells of the benchmark; those that have a record are skipped.
 
@@ -120,10 +141,15 @@ def run(
             )
         click.echo(f"{len(plan.todo)} to run, {len(plan.done)} done already")
         return
-    with _progress() as progress:
+    with screen.progress() as progress:
         records = experiment.run(
-            problems, methods, budget=budget_name, results=results, cache=cache,
-            progress=progress, **options,
+            problems,
+            methods,
+            budget=budget_name,
+            results=results,
+            cache=cache,
+            progress=progress,
+            **options,
         )
     made, failed = progress.made(records)
     click.echo(
@@ -131,10 +157,10 @@ def run(
         f"{progress.seconds:.0f} s, peak memory {progress.peak_memory:.0f} MiB; "
         f"records in {Records(results).root / 'records'}"
     )
-    _print_boards(
-        records_of_same_terms(Records(results), records), sorted({
-            record["identity"]["problem"]["name"] for record in records
-        }), [budget_name],
+    screen.print_boards(
+        records_of_same_terms(Records(results), records),
+        sorted({record["identity"]["problem"]["name"] for record in records}),
+        [budget_name],
     )
     if failed:
         sys.exit(1)
@@ -155,7 +181,10 @@ def _terms(record: dict[str, Any]) -> tuple:
 @click.option("--problem", "problems", multiple=True, metavar="NAME", help="Only these.")
 @click.option("--budget", "budgets", multiple=True, type=click.Choice(budget.NAMES))
 @click.option(
-    "--format", "style", default="table", show_default=True,
+    "--format",
+    "style",
+    default="table",
+    show_default=True,
     type=click.Choice(["table", "md", "csv", "json"]),
 )
 @_results
@@ -179,7 +208,7 @@ def leaderboard(
         if name not in known:
             registry.get("problem", name)  # unknown names get suggestions
     if style == "table":
-        _print_boards(records, problems, budgets)
+        screen.print_boards(records, problems, budgets)
         return
     found = tables.boards(records, problems, budgets)
     writers = {"md": tables.to_markdown, "csv": tables.to_csv, "json": tables.to_json}
@@ -193,9 +222,7 @@ def leaderboard(
 @_cache
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @_with_plugins
-def reference(
-    problem: str, seed: int, budget_name: str, cache: str | None, as_json: bool
-) -> None:
+def reference(problem: str, seed: int, budget_name: str, cache: str | None, as_json: bool) -> None:
     """Certify a problem's full posterior, or show its certificate.
 
     \b
@@ -204,14 +231,14 @@ def reference(
     """
     from dncbench import experiment
 
-    with _progress() as progress:
+    with screen.progress() as progress:
         certificate, floors = experiment.certify(
             problem, seed=seed, budget=budget_name, cache=cache, progress=progress
         )
     if as_json:
         click.echo(json.dumps({"certificate": certificate, "noise_floor": floors}, indent=1))
         return
-    _print_certificate(problem, certificate, floors)
+    screen.print_certificate(problem, certificate, floors)
 
 
 @main.command("list")
@@ -221,7 +248,7 @@ def list_(kind: str | None) -> None:
     """List what is registered: problems, methods, metrics, or all three."""
     from rich.table import Table
 
-    console = _console()
+    console = screen.console()
     for each in [kind] if kind else ["problems", "methods", "metrics"]:
         table = Table(title=each, title_justify="left", box=None, pad_edge=False)
         table.add_column("id", no_wrap=True)
@@ -251,7 +278,7 @@ def show(name: str) -> None:
     known = {
         entry.name: kind
         for kind in ("metric", "method", "problem")
-        for entry in registry.entries(kind)  # type: ignore[arg-type]
+        for entry in registry.entries(kind)
     }
     base = name.partition("[")[0]
     if base not in known:
@@ -278,145 +305,3 @@ def show(name: str) -> None:
 def _shortened(names: tuple[str, ...], most: int = 6) -> str:
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-# ---------------------------------------------------------------- the screen
-
-
-def _console(**options: Any) -> Any:
-    from rich.console import Console
-
-    # A pipe has no width of its own; tables must not be cut there.
-    console = Console(highlight=False, **options)
-    return console if console.is_terminal else Console(highlight=False, width=200, **options)
-
-
-def _print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> None:
-    from rich.table import Table
-
-    from dncbench import leaderboard as tables
-
-    found = tables.boards(records, problems, budgets)
-    console = _console()
-    if not found:
-        click.echo("no records yet; make some with: dncbench run")
-        return
-    for board in found:
-        table = Table(title=tables.title(board), title_justify="left", caption=tables.LEGEND,
-                      caption_justify="left")
-        for column in tables.header(board):
-            plain = column in ("method", "track", "notes")
-            table.add_column(column, justify="left" if plain else "right",
-                             no_wrap=column in ("method", "mah", "iad", "skew"))
-        *rows, floor = tables.cells(board)
-        for row in rows:
-            table.add_row(*row)
-        table.add_section()
-        table.add_row(*floor)
-        console.print(table)
-        if board.stale:
-            console.print(f"{board.stale} stale records (older ids) are left out")
-        console.print()
-
-
-def _print_certificate(
-    problem: str, certificate: dict[str, Any], floors: dict[str, dict[str, float]]
-) -> None:
-    nuts, second = certificate["nuts"], certificate["elliptical_slice"]
-    agreed = certificate["agreement"]
-    lines = [
-        f"{problem}: grade {certificate['grade']}",
-        f"  NUTS              {nuts['chains']} chains, {nuts['draws']} draws kept, thinned by "
-        f"{nuts['thinned_by']}; {nuts['seconds']:.1f} s + {nuts['compile_seconds']:.1f} s compile",
-        f"    largest R-hat   {nuts['max_rhat']:.4f} ({nuts['max_rhat_parameter']})",
-        f"    smallest ESS    bulk {nuts['min_ess_bulk']:.0f} ({nuts['min_ess_bulk_parameter']}), "
-        f"tail {nuts['min_ess_tail']:.0f} ({nuts['min_ess_tail_parameter']})",
-        f"    divergences     {nuts['divergences']}; smallest E-BFMI {nuts['min_bfmi']:.2f}",
-        f"  elliptical slice  {second['chains']} chains, {second['steps']} steps; "
-        f"{second['seconds']:.1f} s + {second['compile_seconds']:.1f} s compile",
-        f"    largest R-hat   {second['max_rhat']:.4f}",
-        f"    smallest ESS    bulk {second['min_ess_bulk']:.0f}, tail {second['min_ess_tail']:.0f}",
-        f"  agreement         largest difference {agreed['largest_z']:.2f} standard errors "
-        f"({agreed['largest_z_at']}), allowed {agreed['threshold_z']:.2f}",
-        f"    resolution      {agreed['resolution_sds']:.4f} posterior sds (standard error of the "
-        "least certain mean)",
-        f"  recomputed        {certificate['recomputed']['points']} draws from the model: largest "
-        f"relative error {certificate['recomputed']['largest_relative_error']:.1e}",
-        "  noise floor       " + "; ".join(
-            f"{metric} {floor['mean']:.4f} (sd {floor['sd']:.4f}, max {floor['max']:.4f})"
-            for metric, floor in floors.items()
-        ),
-        *(f"  NOT CERTIFIED     {failure}" for failure in certificate["failures"]),
-    ]
-    click.echo("\n".join(lines))
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator["_Progress"]:
-    progress = _Progress()
-    with progress.bar:
-        yield progress
-
-
-class _Progress:
-    """Progress on stderr, with the time that is left."""
-
-    def __init__(self) -> None:
-        import time
-
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._clock = time.perf_counter
-        self._start = self._clock()
-        self._began = _now()
-        self.bar = Progress(
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=_console(stderr=True),
-            transient=True,
-        )
-        self._task = self.bar.add_task("starting", total=None)
-
-    @property
-    def seconds(self) -> float:
-        return self._clock() - self._start
-
-    @property
-    def peak_memory(self) -> float:
-        from dncbench.environment import peak_memory_mib
-
-        return peak_memory_mib()
-
-    def made(self, records: list[dict[str, Any]]) -> tuple[int, int]:
-        """How many of these records were made in this run, and how many of them failed."""
-        fresh = [record for record in records if record["created"] >= self._began]
-        return len(fresh), sum(record["status"] == "failed" for record in fresh)
-
-    def plan(self, units: float) -> None:
-        self.bar.update(self._task, total=units or None)
-
-    def say(self, what: str) -> None:
-        self.bar.update(self._task, description=what)
-
-    def advance(self, units: float) -> None:
-        self.bar.advance(self._task, units)
-
-    def note(self, text: str) -> None:
-        self.bar.console.print(text, markup=False)
-
-
-def _now() -> str:
-    import datetime
-
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-

@@ -16,7 +16,7 @@ _PACKAGES = ("dncbench", "jax", "jaxlib", "numpy", "scipy", "blackjax", "equinox
 @cache
 def describe() -> dict[str, Any]:
     """Versions, processor, cores and commit; plain JSON values."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

@@ -2,7 +2,7 @@
 
 
 class DncbenchError(Exception):
-    """Base of every error that dncbench raises on purpose; the command line prints it in one piece."""
+    """Base of every error raised on purpose; the command line prints it in one piece."""
 
 
 class UnknownNameError(DncbenchError, LookupError):

@@ -106,8 +106,11 @@ def boards(
         if budgets and identity["budget"]["name"] not in budgets:
             continue
         key = (
-            identity["problem"]["label"], identity["split"]["scheme"],
-            canonical(identity["budget"]), identity["seed"], identity["space"],
+            identity["problem"]["label"],
+            identity["split"]["scheme"],
+            canonical(identity["budget"]),
+            identity["seed"],
+            identity["space"],
         )
         grouped.setdefault(key, [])
         fresh = all(
@@ -138,14 +141,18 @@ def _board(key: tuple, records: list[dict[str, Any]], stale: int, current: dict)
     order = {"mah": 0, "iad": 1, "skew": 2}
     metrics = sorted(
         {
-            metric for record in scored for metric in record["metrics"]
+            metric
+            for record in scored
+            for metric in record["metrics"]
             if _is_current(metric, current)
         },
         key=lambda metric: (order.get(metric.rpartition("@")[0], 9), metric),
     )
     floor = {
         metric: record["metrics"][metric]["noise_floor"]
-        for record in scored for metric in metrics if metric in record["metrics"]
+        for record in scored
+        for metric in metrics
+        if metric in record["metrics"]
     }
     rows = {method: _row(method, group, metrics) for method, group in by_method.items()}
     for metric in metrics:
@@ -158,8 +165,16 @@ def _board(key: tuple, records: list[dict[str, Any]], stale: int, current: dict)
         return (row.track == _REFERENCE_TRACK, score is None, score.mean if score else 0.0)
 
     return Board(
-        problem, scheme, budget, seed, space, metrics, floor, max(grades, default="?"),
-        sorted(rows.values(), key=rank), stale,
+        problem,
+        scheme,
+        budget,
+        seed,
+        space,
+        metrics,
+        floor,
+        max(grades, default="?"),
+        sorted(rows.values(), key=rank),
+        stale,
     )
 
 
@@ -176,9 +191,7 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
                 sd=float(values.std(ddof=1)) if len(values) > 1 else None,
                 standard_error=float(np.sqrt(np.sum(errors**2)) / len(errors)),
             )
-    timed = [
-        record for record in scored if (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD
-    ]
+    timed = [record for record in scored if (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD]
     for phase in timed[0]["seconds"] if timed else ():
         spent = [record["seconds"][phase] for record in timed]
         # A program is compiled once and used by every split.
@@ -220,7 +233,8 @@ def _mark(
 def _by_split(records: list[dict[str, Any]], metric: str) -> dict[tuple, tuple[float, float]]:
     return {
         (record["identity"]["split"]["index"], record["identity"]["seed"]): (
-            record["metrics"][metric]["value"], record["metrics"][metric]["standard_error"],
+            record["metrics"][metric]["value"],
+            record["metrics"][metric]["standard_error"],
         )
         for record in records
         if record["status"] == "ok" and metric in record["metrics"]
@@ -357,14 +371,25 @@ def to_csv(found: list[Board]) -> str:
     for board in found:
         for row in board.rows:
             line: list[Any] = [
-                board.problem, board.scheme, board.budget, board.seed, board.space, row.method,
-                row.track, row.splits,
+                board.problem,
+                board.scheme,
+                board.budget,
+                board.seed,
+                board.space,
+                row.method,
+                row.track,
+                row.splits,
             ]
             for metric in metrics:
                 score = row.scores.get(metric)
                 line += (
-                    [score.mean, score.sd, score.standard_error,
-                     board.floor[metric]["mean"], int(score.best)]
+                    [
+                        score.mean,
+                        score.sd,
+                        score.standard_error,
+                        board.floor[metric]["mean"],
+                        int(score.best),
+                    ]
                     if score
                     else [None] * 5
                 )

@@ -147,8 +147,11 @@ def run_method(
 
 @functools.cache
 def _fit_program() -> Program:
-    return Program(eqx.filter_vmap(lambda method, shard, key: method.fit(shard, key),
-                                   in_axes=(None, eqx.if_array(0), 0)))
+    return Program(
+        eqx.filter_vmap(
+            lambda method, shard, key: method.fit(shard, key), in_axes=(None, eqx.if_array(0), 0)
+        )
+    )
 
 
 @functools.cache
@@ -162,19 +165,21 @@ def _run_traced(
     fitted = _fit_program()(method, shards, keys)
     merged = _merge_program()(method, fitted.value, key, num_draws)
     draws, info = merged.value
-    one_at_a_time = [
-        _fit_program()(method, jax.tree.map(lambda leaf: leaf[s : s + 1], shards), keys[s : s + 1])
-        # A machine of a cluster fits its own shard alone. Every shard has equally many
-        # draws, so where that is expensive the first one stands for all.
-        for s in range(len(keys) if fitted.run < _TIME_ALL_SHARDS_BELOW else 1)
-    ]
+    # A machine of a cluster fits its own shard alone. Every shard has equally many
+    # draws, so where that is expensive the first one stands for all.
+    timed = range(len(keys) if fitted.run < _TIME_ALL_SHARDS_BELOW else 1)
+    alone = [_fit_program()(method, _one_shard(shards, s), keys[s : s + 1]).run for s in timed]
     seconds = {
         "compile": fitted.compile + merged.compile,
         "fit_total": fitted.run,
-        "fit_slowest_shard": max(alone.run for alone in one_at_a_time),
+        "fit_slowest_shard": max(alone),
         "merge": merged.run,
     }
     return draws, info, seconds, fitted.value
+
+
+def _one_shard(shards: ShardDraws, s: int) -> ShardDraws:
+    return jax.tree.map(lambda leaf: leaf[s : s + 1], shards)
 
 
 def _run_untraced(
@@ -182,7 +187,7 @@ def _run_untraced(
 ) -> tuple[Any, dict[str, Any], dict[str, float], Any]:
     messages, fit_seconds = [], []
     for s in range(len(keys)):
-        shard = jax.tree.map(lambda leaf: np.asarray(leaf[s]), shards)  # noqa: B023
+        shard = jax.tree.map(lambda leaf: np.asarray(leaf[0]), _one_shard(shards, s))
         message, elapsed = _timed(method.fit, shard, keys[s])
         messages.append(message)
         fit_seconds.append(elapsed)

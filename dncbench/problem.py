@@ -6,7 +6,7 @@ so that no problem can forget to.
 """
 
 import abc
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -113,11 +113,12 @@ class Density(eqx.Module):
         """The log density at η, shape ()."""
         theta = self.problem.constrain(eta)
         each = jax.vmap(self.problem.log_likelihood, (None, 0))(theta, self.observations)
-        prior = self.problem.log_prior(theta) + _log_jacobian(self.problem, eta)
+        prior = self.problem.log_prior(theta) + log_jacobian(self.problem, eta)
         return self.prior_weight * prior + self.likelihood_weight * jnp.sum(self.mask * each)
 
 
-def _log_jacobian(problem: Problem, eta: Float[Array, " dim"]) -> Float[Array, ""] | float:
+def log_jacobian(problem: Problem, eta: Float[Array, " dim"]) -> Float[Array, ""] | float:
+    """log |∂θ/∂η| at η; zero for a problem without constraints."""
     if type(problem).constrain is Problem.constrain:
         return 0.0
     return jnp.linalg.slogdet(jax.jacfwd(problem.constrain)(eta))[1]
@@ -204,51 +205,3 @@ def _stack(
         prior_weight=jnp.full(num_shards, prior_weight),
         likelihood_weight=jnp.full(num_shards, likelihood_weight),
     )
-
-
-def recompute(
-    problem: Problem,
-    data: PyTree[Array],
-    rows: np.ndarray,
-    eta: Float[Array, "points dim"],
-    prior_weight: float,
-    likelihood_weight: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log density and score straight from the model: no padding, no mask, no stacking.
-
-    The independent path that stored draws are checked against.
-
-    Args:
-        problem: the model.
-        data: its observations.
-        rows: the observations that count.
-        eta: where to evaluate.
-        prior_weight: exponent of the prior.
-        likelihood_weight: exponent of the likelihood.
-
-    Returns:
-        Log densities (points,) and scores (points, dim).
-    """
-    observations = jax.tree.map(lambda leaf: leaf[rows], data)
-    values, scores = _values_and_scores(
-        problem, observations, jnp.asarray(eta), jnp.array(prior_weight),
-        jnp.array(likelihood_weight),
-    )
-    return np.asarray(values), np.asarray(scores)
-
-
-@eqx.filter_jit
-def _values_and_scores(
-    problem: Problem,
-    observations: PyTree[Array],
-    eta: Float[Array, "points dim"],
-    prior_weight: Float[Array, ""],
-    likelihood_weight: Float[Array, ""],
-) -> tuple[Float[Array, " points"], Float[Array, "points dim"]]:
-    def log_density(point: Array) -> Array:
-        theta = problem.constrain(point)
-        prior = problem.log_prior(theta) + _log_jacobian(problem, point)
-        terms = jax.lax.map(lambda one: problem.log_likelihood(theta, one), observations)
-        return prior_weight * prior + likelihood_weight * jnp.sum(terms)
-
-    return jax.vmap(jax.value_and_grad(log_density))(eta)

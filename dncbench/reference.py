@@ -1,10 +1,9 @@
 """Certified references: draws of the full posterior, and what each metric reads on perfect draws.
 
-Two samplers that share no algorithm must agree. NUTS gives the draws; an elliptical
-slice sampler (Murray, Adams & MacKay 2010, in the generalised form of Nishihara,
-Murray & Adams 2014) gives the second opinion: it uses no gradient, no momentum and no
-step size, and is exact for any base Gaussian. It starts from dispersed points of its
-own; only the base's location and scale come from NUTS's adaptation.
+Two samplers that share no algorithm must agree. NUTS gives the draws; elliptical slice
+sampling gives the second opinion. It starts from dispersed points of its own; only the
+location and scale of its base Gaussian, for any of which it is exact, come from NUTS's
+adaptation.
 """
 
 import itertools
@@ -12,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,12 +19,13 @@ from scipy.stats import norm
 
 from dncbench import diagnostics
 from dncbench.budget import Budget
+from dncbench.elliptical_slice import elliptical_slice
 from dncbench.metrics import Sample
-from dncbench.problem import Density, Problem, full_posterior, num_observations, recompute
+from dncbench.problem import Problem, full_posterior, num_observations
 from dncbench.registry import Entry
-from dncbench.sampling import Geometry, SamplerSettings, sample
+from dncbench.sampling import SamplerSettings, sample
 from dncbench.store import Cache
-from dncbench.timing import Program
+from dncbench.verification import CHECKED_POINTS, TOLERANCE, check_stored
 
 VERSION = 1
 """Raised when the meaning of a reference changes; cached ones of another version are not used."""
@@ -40,14 +39,6 @@ FALSE_ALARM = 1e-3
 
 MAX_RESOLUTION = 0.05
 """Largest standard error of a compared mean, in posterior sds: agreement must mean something."""
-
-_BASE_INFLATION = 1.25  # variance of the base against the target's: keeps its tails covered
-_STEPS_PER_DRAW = 10
-_DRAWS_PER_ROUND = 250
-_BURN_IN_DRAWS = 100
-_MOST_ROUNDS = 12
-_CHECKED_POINTS = 32
-_CHECK_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -108,8 +99,11 @@ def reference(
         say: told what is being done.
     """
     cache_key = {
-        "version": VERSION, "problem": identity, "blocks": budget.reference_blocks,
-        "num_draws": budget.num_draws, "sampler": vars(settings_for(budget)),
+        "version": VERSION,
+        "problem": identity,
+        "blocks": budget.reference_blocks,
+        "num_draws": budget.num_draws,
+        "sampler": vars(settings_for(budget)),
     }
     found = cache.get("references", cache_key)
     if found is None:
@@ -135,7 +129,9 @@ def noise_floor(
     floors = {}
     for entry in metrics:
         cache_key = {
-            "version": VERSION, "problem": identity, "metric": entry.id,
+            "version": VERSION,
+            "problem": identity,
+            "metric": entry.id,
             "blocks": list(reference.blocks.shape),
         }
         found = cache.get("floors", cache_key)
@@ -145,11 +141,11 @@ def noise_floor(
             ]
             found = {"values": np.array(values)}, {}
             cache.put("floors", cache_key, *found)
-        values = found[0]["values"]
+        readings = found[0]["values"]
         floors[entry.id] = {
-            "mean": float(np.mean(values)),
-            "sd": float(np.std(values, ddof=1)),
-            "max": float(np.max(values)),
+            "mean": float(np.mean(readings)),
+            "sd": float(np.std(readings, ddof=1)),
+            "max": float(np.max(readings)),
         }
     return floors
 
@@ -172,7 +168,15 @@ def _certify(
         density, key_nuts, settings, names, lambda what: say(f"reference: {what}")
     )
     nuts_chains = draws.by_chain(0)
-    slice_chains, slice_info = _elliptical_slice(density, geometry, key_slice, problem.dim, say)
+    slice_chains, slice_info = elliptical_slice(
+        density,
+        geometry,
+        key_slice,
+        settings.num_chains,
+        # Twice as fine as the certificate asks for.
+        resolution=0.5 * MAX_RESOLUTION,
+        say=lambda what: say(f"reference: {what}"),
+    )
     (diagnosed,) = draws.info["diagnostics"]
     certificate = {
         "nuts": {
@@ -185,8 +189,9 @@ def _certify(
         },
         "elliptical_slice": slice_info,
         "agreement": agreement(nuts_chains, slice_chains, names),
-        "recomputed": _recompute_error(problem, data, draws.values[0], draws.log_density[0],
-                                       draws.score[0], key_check),
+        "recomputed": _recompute_error(
+            problem, data, draws.values[0], draws.log_density[0], draws.score[0], key_check
+        ),
     }
     certificate.update(_grade(certificate, budget))
     # Block b is the b-th stretch of every chain: blocks are nearly independent.
@@ -250,7 +255,7 @@ def _grade(certificate: dict[str, Any], budget: Budget) -> dict[str, Any]:
                 f"second sampler resolves only {agreed['resolution_sds']:.3f} posterior sds",
             ),
             (
-                not recomputed <= _CHECK_TOLERANCE,
+                not recomputed <= TOLERANCE,
                 f"stored log densities or scores differ from the model by {recomputed:.1e}",
             ),
         )
@@ -271,114 +276,4 @@ def _recompute_error(
     error = check_stored(
         problem, data, everything, values, log_density, score, key, weights=(1.0, 1.0)
     )
-    return {"points": _CHECKED_POINTS, "largest_relative_error": error}
-
-
-def check_stored(
-    problem: Problem,
-    data: PyTree[Array],
-    rows: np.ndarray,
-    values: Float[np.ndarray, "T d"],
-    log_density: Float[np.ndarray, " T"],
-    score: Float[np.ndarray, "T d"],
-    key: PRNGKeyArray,
-    weights: tuple[float, float],
-) -> float:
-    """Recompute log densities and scores of a random subset of draws from the model.
-
-    A wrong prior exponent or a stale gradient is caught here.
-
-    Args:
-        problem: the model.
-        data: its observations.
-        rows: those of the shard.
-        values: stored draws, with their
-        log_density: log densities and
-        score: scores.
-        key: picks the subset.
-        weights: exponents of the prior and of the likelihood.
-
-    Returns:
-        The largest error: of log densities relative to their size, of scores relative
-        to the root mean square of the score in that coordinate.
-    """
-    picked = np.asarray(jax.random.choice(key, len(values), (_CHECKED_POINTS,), replace=False))
-    true_value, true_score = recompute(problem, data, rows, values[picked], *weights)
-    of_value = np.abs(log_density[picked] - true_value) / np.maximum(1.0, np.abs(true_value))
-    size = np.sqrt(np.mean(true_score**2, axis=0)) + 1e-300
-    of_score = np.abs(score[picked] - true_score) / size
-    return float(max(of_value.max(), of_score.max()))
-
-
-# ---------------------------------------------------------------- the second sampler
-
-
-def _elliptical_slice(
-    density: Density,
-    geometry: Geometry,
-    key: PRNGKeyArray,
-    dim: int,
-    say: Callable[[str], None],
-    num_chains: int = 16,
-) -> tuple[Float[np.ndarray, "C T d"], dict[str, Any]]:
-    """Run the slice sampler until the certificate's resolution is had; it starts dispersed."""
-    key_start, key_run = jax.random.split(key)
-    z = 1.5 * jax.random.normal(key_start, (num_chains, dim))
-    rounds: list[np.ndarray] = []
-    seconds = compile_seconds = 0.0
-    resolution = np.inf
-    for number in range(_MOST_ROUNDS + 1):
-        say(f"reference: second sampler, round {number + 1}")
-        keys = jax.random.split(jax.random.fold_in(key_run, number), num_chains)
-        done = _slice_program(density, geometry, z, keys, _DRAWS_PER_ROUND)
-        z, visited = done.value
-        seconds, compile_seconds = seconds + done.run, compile_seconds + done.compile
-        rounds.append(np.asarray(visited))
-        if number == 0:
-            rounds = [rounds[0][:, _BURN_IN_DRAWS:]]
-            continue
-        chains = np.concatenate(rounds, axis=1)
-        error = diagnostics.mcse(chains, "mean") / chains.std((0, 1))
-        resolution = float(np.max(error))
-        if resolution <= 0.5 * MAX_RESOLUTION and np.max(diagnostics.rhat(chains)) <= MAX_RHAT:
-            break
-    return chains, {
-        "chains": num_chains,
-        "steps": int(chains.shape[1] * _STEPS_PER_DRAW * num_chains),
-        "max_rhat": float(np.max(diagnostics.rhat(chains))),
-        "min_ess_bulk": float(np.min(diagnostics.ess_bulk(chains))),
-        "min_ess_tail": float(np.min(diagnostics.ess_tail(chains))),
-        "seconds": seconds,
-        "compile_seconds": compile_seconds,
-    }
-
-
-def _slice_chains(
-    density: Density, geometry: Geometry, z: Array, keys: PRNGKeyArray, num_draws: int
-) -> tuple[Float[Array, "C d"], Float[Array, "C T d"]]:
-    from blackjax.mcmc import elliptical_slice
-
-    one = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, density)
-    mean, factor = geometry.mean[0], geometry.factor[0]
-
-    def residual(z: Array) -> Array:
-        return one(mean + factor @ z) + 0.5 * jnp.sum(z**2) / _BASE_INFLATION
-
-    base = jnp.full(z.shape[1], _BASE_INFLATION)
-    algorithm = elliptical_slice.as_top_level_api(residual, mean=jnp.zeros_like(base), cov=base)
-
-    def chain(key: PRNGKeyArray, z: Array) -> Array:
-        def keep(state: Any, key: PRNGKeyArray) -> tuple:
-            def move(state: Any, key: PRNGKeyArray) -> tuple:
-                return algorithm.step(key, state)[0], None
-
-            state, _ = jax.lax.scan(move, state, jax.random.split(key, _STEPS_PER_DRAW))
-            return state, state.position
-
-        return jax.lax.scan(keep, algorithm.init(z), jax.random.split(key, num_draws))[1]
-
-    path = jax.vmap(chain)(keys, z)
-    return path[:, -1], mean + path @ factor.T
-
-
-_slice_program = Program(_slice_chains)
+    return {"points": CHECKED_POINTS, "largest_relative_error": error}

@@ -137,8 +137,7 @@ def _add(kind: Kind, name: str, version: int, target: Any) -> None:
     earlier = _registered[kind].get(name) or _shipped(kind).get(name)
     if earlier and (earlier.target is not None or earlier.module != target.__module__):
         raise ContractError(
-            f"{kind} {name!r} is already registered by {earlier.module}; "
-            f"give {place} another name"
+            f"{kind} {name!r} is already registered by {earlier.module}; give {place} another name"
         )
     summary = (inspect.getdoc(target) or "").strip().split("\n")[0]
     if not summary:
@@ -255,9 +254,7 @@ def _line_in(file: Path, error: BaseException) -> int | None:
 def entries(kind: Kind) -> list[Entry]:
     """Everything registered of one kind, by name; shipped entries may not be imported yet."""
     _load_entry_points()
-    return sorted(
-        {**_shipped(kind), **_registered[kind]}.values(), key=lambda entry: entry.name
-    )
+    return sorted({**_shipped(kind), **_registered[kind]}.values(), key=lambda entry: entry.name)
 
 
 def get(kind: Kind, name: str) -> Entry:

@@ -91,9 +91,7 @@ def sample(
     num_densities, dim = densities.mask.shape[0], len(names)
     key_adapt, key_sample = jax.random.split(key)
     on_round("adapting")
-    adapted: Timed = _adapt(
-        densities, jax.random.split(key_adapt, num_densities), dim, settings
-    )
+    adapted: Timed = _adapt(densities, jax.random.split(key_adapt, num_densities), dim, settings)
     geometry, positions = adapted.value
     _require_finite(geometry, names)
     compile_seconds, run_seconds = adapted.compile, adapted.run
@@ -108,8 +106,12 @@ def sample(
         compile_seconds, run_seconds = compile_seconds + done.compile, run_seconds + done.run
         positions, trace = done.value
         collected.append(jax.tree.map(np.asarray, trace))
-        kept = _Trace(*(np.concatenate(parts, 2)[:, :, number :: number + 1]
-                        for parts in zip(*collected, strict=True)))
+        kept = _Trace(
+            *(
+                np.concatenate(parts, 2)[:, :, number :: number + 1]
+                for parts in zip(*collected, strict=True)
+            )
+        )
         per_density = _diagnose(kept, collected, names)
         if min(each["min_ess_bulk"] for each in per_density) >= settings.min_ess:
             break
@@ -123,8 +125,9 @@ def sample(
     }
     flat = lambda array: array.reshape(num_densities, settings.num_draws, *array.shape[3:])  # noqa: E731
     return (
-        Draws(flat(kept.value), flat(kept.log_density), flat(kept.score),
-              settings.num_chains, info),
+        Draws(
+            flat(kept.value), flat(kept.log_density), flat(kept.score), settings.num_chains, info
+        ),
         geometry,
     )
 
@@ -242,21 +245,24 @@ def _adapt_one(
             states, averaging = carry
             keys = jax.random.split(key, settings.num_chains)
             move = lambda key, state, averaging: kernel(  # noqa: E731
-                key, state, target, jnp.exp(averaging.log_step_size), jnp.ones(dim),
+                key,
+                state,
+                target,
+                jnp.exp(averaging.log_step_size),
+                jnp.ones(dim),
                 # A badly scaled early window must not build trees of 1023 leapfrogs.
                 max_num_doublings=7,
             )
             states, info = jax.vmap(move)(keys, states, averaging)
             # A step size for each chain, so that one started in a stiff region shrinks
             # its own and escapes; one for all in the last window, as in sampling.
-            acceptance = jnp.where(
-                last, jnp.mean(info.acceptance_rate), info.acceptance_rate
-            )
+            acceptance = jnp.where(last, jnp.mean(info.acceptance_rate), info.acceptance_rate)
             return (states, jax.vmap(update)(averaging, acceptance)), states.position
 
         last = number == settings.num_windows - 1
         states = jax.vmap(lambda z: nuts.init(z, target))(z)
         averaging = jax.vmap(start)(jnp.full(settings.num_chains, geometry.step_size))
+        path: Array
         (states, averaging), path = jax.lax.scan(
             step, (states, averaging), jax.random.split(key, settings.window_steps)
         )
@@ -268,15 +274,16 @@ def _adapt_one(
         tuned = geometry._replace(step_size=jnp.median(jax.vmap(finish)(averaging)))
         pooled = _pool(moments, number, tuned, dense)
         return (
-            jax.tree.map(lambda a, b: jnp.where(last, a, b), tuned, pooled), eta, moments,
+            jax.tree.map(lambda a, b: jnp.where(last, a, b), tuned, pooled),
+            eta,
+            moments,
         ), None
 
     geometry = Geometry(mode, laplace, jnp.array(0.5))
-    moments = (
-        jnp.zeros((settings.num_windows, dim)), jnp.zeros((settings.num_windows, dim, dim))
-    )
+    moments = (jnp.zeros((settings.num_windows, dim)), jnp.zeros((settings.num_windows, dim, dim)))
     windows = (
-        jnp.arange(settings.num_windows), jax.random.split(key_windows, settings.num_windows)
+        jnp.arange(settings.num_windows),
+        jax.random.split(key_windows, settings.num_windows),
     )
     eta = mode + spread @ laplace.T
     (geometry, eta, _), _ = jax.lax.scan(window, (geometry, eta, moments), windows)
@@ -344,8 +351,13 @@ def _advance_one(
         def step(state: Any, key: PRNGKeyArray) -> tuple:
             state, info = kernel(key, state, target, geometry.step_size, unit)
             return state, _Trace(
-                state.position, state.logdensity, state.logdensity_grad, info.energy,
-                info.is_divergent, info.num_integration_steps, info.acceptance_rate,
+                state.position,
+                state.logdensity,
+                state.logdensity_grad,
+                info.energy,
+                info.is_divergent,
+                info.num_integration_steps,
+                info.acceptance_rate,
             )
 
         return jax.lax.scan(step, nuts.init(z, target), jax.random.split(key, num_steps))[1]

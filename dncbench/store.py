@@ -104,7 +104,10 @@ class Cache:
 
 
 class Records:
-    """One JSON file for each cell, ``<root>/records/<problem>/<method>/<split>-<seed>-<digest>.json``.
+    """One JSON file for each cell.
+
+    ``<root>/records/<problem>/<method>/<split>-<seed>-<digest>.json``; two people's
+    records merge without conflicts.
 
     Args:
         root: the results folder; by default ``DNCBENCH_RESULTS`` or ``./results``.

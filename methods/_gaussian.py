@@ -6,7 +6,6 @@ from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
-
 def mean_and_covariance(
     draws: Float[Array, "T d"],
 ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:

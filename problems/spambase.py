@@ -18,7 +18,7 @@ _NUM_SPAM = 1813
 _WORDS = """make address all 3d our over remove internet order mail receive will people report
 addresses free business email you credit your font 000 money hp hpl george 650 lab labs telnet 857
 data 415 85 technology 1999 parts pm direct cs meeting original project re edu table
-conference""".split()
+conference""".split()  # noqa: SIM905
 _CHARACTERS = ("semicolon", "parenthesis", "bracket", "exclamation", "dollar", "hash")
 _RUNS = ("average", "longest", "total")
 _COLUMNS = (
@@ -102,9 +102,7 @@ class SpambaseTwin(LogisticRegression):
         y = jax.random.bernoulli(key_y, jax.nn.sigmoid(logit)).astype(float)
         return {"x": x, "y": y}
 
-    def known_parameters(
-        self, key: PRNGKeyArray, x: Float[Array, "n dim"]
-    ) -> Float[Array, " dim"]:
+    def known_parameters(self, key: PRNGKeyArray, x: Float[Array, "n dim"]) -> Float[Array, " dim"]:
         """The parameters that the labels of covariates ``x`` are drawn with."""
         frequencies = x[:, 1:]
         typical = jnp.sum(frequencies, 0) / jnp.maximum(jnp.sum(frequencies > 0, 0), 1)

@@ -52,8 +52,9 @@ def mahalanobis(approximation: Sample, reference: Sample) -> Figure:
     partial = covariance(squares.sum(0) - squares, without_f, len(f) - sizes)
 
     value = float(_norms(means[0] - means[1], whole))
-    left_out = _norms(without_a - means[1], whole), np.array(
-        [_norms(means[0] - m, c) for m, c in zip(without_f, partial, strict=True)]
+    left_out = (
+        _norms(without_a - means[1], whole),
+        np.array([_norms(means[0] - m, c) for m, c in zip(without_f, partial, strict=True)]),
     )
     return Figure(value, jackknife_error((approximation, reference), left_out))
 

@@ -1,0 +1,326 @@
+"""The running of one cell: data, reference and draws that a problem's cells share.
+
+A cell is (problem, split, method, seed). All methods of a split see the same shards
+and the same draws. A cell that fails is recorded as failed.
+"""
+
+import datetime
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from dncbench import environment, reference, registry
+from dncbench.budget import Budget
+from dncbench.draws import Draws
+from dncbench.errors import DrawsError, NotApplicableError
+from dncbench.merging import MergeResult, run_method
+from dncbench.method import Method, ShardDraws
+from dncbench.metrics import Sample
+from dncbench.precision import derive_key
+from dncbench.problem import Problem, load_data, num_observations, subposteriors
+from dncbench.progress import Progress
+from dncbench.reference import Reference
+from dncbench.registry import Entry
+from dncbench.sampling import SamplerSettings, sample
+from dncbench.splits import assign
+from dncbench.store import RECORD_SCHEMA, Cache
+from dncbench.timing import OtherLoad
+from dncbench.verification import TOLERANCE, check_stored
+
+SAMPLING_VERSION = 1
+"""Raised when the same settings give other subposterior draws; cached ones are then not used."""
+
+MAX_RHAT = 1.01
+
+# Rough costs in units of one merge, for the time that is left.
+REFERENCE_UNITS, SAMPLING_UNITS = 20.0, 12.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to be made and recorded.
+
+    Attributes:
+        problem: configured, with its registry ``problem_entry``.
+        method: configured, with its registry ``method_entry``.
+        split: index of the split.
+        identity: what determines the cell's figures; plain JSON values.
+    """
+
+    problem_entry: Entry
+    problem: Problem
+    method_entry: Entry
+    method: Method
+    split: int
+    identity: dict[str, Any]
+
+
+class Bench:
+    """Everything the cells of one problem share: data, reference, and a split's draws."""
+
+    def __init__(self, cell: Cell, budget: Budget, cache: Cache, progress: Progress) -> None:
+        self.entry, self.problem = cell.problem_entry, cell.problem
+        self.scheme, self.seed = cell.identity["split"]["scheme"], cell.identity["seed"]
+        self.described = cell.identity["problem"]
+        self.budget, self.cache, self.progress = budget, cache, progress
+        self.draws: dict[tuple[int, str], Draws] = {}
+
+    def prepare(self) -> None:
+        """Load the data; get the reference and the noise floors."""
+        name = self.entry.name
+        self.progress.say(f"{name}: loading data")
+        self.data = load_data(self.problem, data_key(name))
+        self.identity = problem_identity(self.described, self.data, self.seed)
+        self.metrics = [registry.get("metric", e.name) for e in registry.entries("metric")]
+        self.reference: Reference = reference.reference(
+            self.problem,
+            self.identity,
+            self.data,
+            derive_key(self.seed, name, "reference"),
+            self.budget,
+            self.cache,
+            lambda what: self.progress.say(f"{name}: {what}"),
+        )
+        for failure in self.reference.certificate["failures"]:
+            self.progress.note(f"{name}: the reference is not certified: {failure}")
+        self.floors = reference.noise_floor(self.reference, self.metrics, self.identity, self.cache)
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Run one cell; whatever happens, there is a record."""
+        where = f"{self.entry.name}, split {cell.split}, {cell.identity['method']['label']}"
+        record: dict[str, Any] = {
+            "schema": RECORD_SCHEMA,
+            "identity": cell.identity,
+            "track": cell.method.track(),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "reference": {key: self.reference.certificate[key] for key in ("grade", "failures")},
+        }
+        try:
+            record |= self._run(cell, where)
+        except NotApplicableError as error:
+            record |= {"status": "not applicable", "reason": str(error), "metrics": {}}
+        except Exception as error:
+            # A method or plugin may raise anything; the other cells go on.
+            reason = f"{type(error).__name__}: {error}"
+            record |= {"status": "failed", "reason": reason, "metrics": {}}
+            self.progress.note(f"failed: {where}: {reason}")
+        record["environment"] = environment.describe() | {
+            "peak_memory_mib": round(environment.peak_memory_mib())
+        }
+        return record
+
+    def _run(self, cell: Cell, where: str) -> dict[str, Any]:
+        split = f"{self.scheme}-{cell.split}"
+        sampled = {
+            kind: self._sampled(cell.split, kind) for kind in sorted(kinds_of_draws(cell.method))
+        }
+        self.progress.say(where)
+        name = cell.method_entry.name
+        key = derive_key(self.seed, self.entry.name, split, cell.identity["method"]["label"])
+        with OtherLoad() as other:
+            result = run_method(
+                cell.method,
+                name,
+                self._shards(cell, sampled),
+                key,
+                self.budget.num_draws,
+                self.problem.parameter_names,
+            )
+        theta = np.asarray(jax.vmap(self.problem.constrain)(jnp.asarray(result.draws)))
+        self._keep(cell, result)
+        loads = [draws.info["other_load"] for draws in sampled.values()] + [other.cores]
+        known = [load for load in loads if load is not None]
+        return {
+            "status": "ok",
+            "metrics": self._scored(theta, result.info["ess"], name),
+            "seconds": {
+                "sampling": sum(draws.info["seconds"] for draws in sampled.values()),
+                "sampling_compile": sum(d.info["compile_seconds"] for d in sampled.values()),
+                **result.seconds,
+            },
+            "other_load_cores": max(known) if known else None,
+            "bytes_communicated": result.bytes_communicated,
+            "num_draws": len(theta),
+            "info": result.info,
+            "shards": {kind: _summary(draws) for kind, draws in sampled.items()},
+            "warnings": [
+                *result.info.get("warnings", []),
+                *(line for draws in sampled.values() for line in draws.info["warnings"]),
+            ],
+        }
+
+    def _shards(self, cell: Cell, sampled: dict[str, Draws]) -> ShardDraws:
+        if "reference" in cell.method.needs:
+            # In η, like every other method's draws.
+            fresh = self.reference.eta_blocks[self.reference.fresh(cell.split)]
+            return ShardDraws(values=jnp.asarray(fresh)[None], ess=jnp.array([self.reference.ess]))
+        plain, inflated = sampled.get("plain"), sampled.get("inflated")
+        ess = np.min([draws.min_ess() for draws in sampled.values()], axis=0)
+        return ShardDraws(
+            values=None if plain is None else jnp.asarray(plain.values),
+            log_density=None if plain is None else jnp.asarray(plain.log_density),
+            score=None if plain is None else jnp.asarray(plain.score),
+            inflated=None if inflated is None else jnp.asarray(inflated.values),
+            ess=jnp.minimum(jnp.asarray(ess), self.budget.draws_per_shard),
+        )
+
+    def _scored(
+        self, theta: Float[np.ndarray, "N d"], ess: float, name: str
+    ) -> dict[str, dict[str, Any]]:
+        spread = theta.std(0)
+        truth = self.reference.sample(0)
+        stuck = np.flatnonzero(spread <= 1e-12 * truth.values.std(0))
+        if len(stuck):
+            raise DrawsError(
+                f"method {name!r} returned draws that are constant in "
+                f"{self.problem.parameter_names[stuck[0]]}; nothing can be scored"
+            )
+        figures = {}
+        for entry in self.metrics:
+            figure = entry.target(Sample(theta, ess), truth)
+            if not np.isfinite(figure.value):
+                raise DrawsError(f"metric {entry.name!r} is not finite for method {name!r}")
+            figures[entry.id] = {
+                "value": float(figure.value),
+                "standard_error": float(figure.standard_error),
+                "noise_floor": self.floors[entry.id],
+            }
+        return figures
+
+    def _keep(self, cell: Cell, result: MergeResult) -> None:
+        self.cache.put(
+            "merged", cell.identity, {"eta": result.draws.astype(np.float32)}, result.info
+        )
+
+    # ------------------------------------------------------------ draws of a split
+
+    def _sampled(self, split: int, kind: str) -> Draws:
+        if (split, kind) not in self.draws:
+            # One split's draws are in memory at a time.
+            self.draws = {key: draws for key, draws in self.draws.items() if key[0] == split}
+            self.draws[split, kind] = self._sample(split, kind)
+            self.progress.advance(SAMPLING_UNITS)
+        return self.draws[split, kind]
+
+    def _sample(self, split: int, kind: str) -> Draws:
+        name = f"{self.scheme}-{split}"
+        settings = SamplerSettings(
+            num_draws=self.budget.draws_per_shard,
+            num_chains=self.budget.num_chains,
+            min_ess=self.budget.shard_ess * self.budget.draws_per_shard,
+            window_steps=self.budget.window_steps,
+        )
+        cache_key = {
+            "version": SAMPLING_VERSION,
+            "problem": self.identity,
+            "split": name,
+            "kind": kind,
+            "sampler": vars(settings),
+        }
+        found = self.cache.get("draws", cache_key)
+        if found is not None:
+            arrays, info = found
+            return Draws(**arrays, num_chains=settings.num_chains, info=info)
+        shard_of = assign(
+            self.scheme,
+            derive_key(self.seed, self.entry.name, name),
+            num_observations(self.data),
+            self.problem.num_shards,
+            self.problem.labels(self.data),
+        )
+        densities = subposteriors(self.problem, self.data, shard_of, inflated=kind == "inflated")
+        prefix = f"{self.entry.name}, split {split}, {kind} subposteriors"
+        with OtherLoad() as other:
+            draws, _ = sample(
+                densities,
+                derive_key(self.seed, self.entry.name, name, kind),
+                settings,
+                self.problem.parameter_names,
+                lambda what: self.progress.say(f"{prefix}: {what}"),
+            )
+        self._verify(draws, shard_of, kind, derive_key(self.seed, self.entry.name, name, "check"))
+        sizes = np.bincount(shard_of, minlength=self.problem.num_shards).tolist()
+        info = draws.info | {
+            "sizes": sizes,
+            "other_load": other.cores,
+            "warnings": _complaints(draws, kind),
+        }
+        draws = replace(draws, info=info)
+        self.cache.put("draws", cache_key, draws.arrays(), info)
+        return draws
+
+    def _verify(self, draws: Draws, shard_of: np.ndarray, kind: str, key: Array) -> None:
+        """Recompute log densities and scores of random draws before any method sees them."""
+        num_shards = self.problem.num_shards
+        weights = (1.0, float(num_shards)) if kind == "inflated" else (1.0 / num_shards, 1.0)
+        for shard in range(num_shards):
+            error = check_stored(
+                self.problem,
+                self.data,
+                np.flatnonzero(shard_of == shard),
+                draws.values[shard],
+                draws.log_density[shard],
+                draws.score[shard],
+                jax.random.fold_in(key, shard),
+                weights,
+            )
+            if not error <= TOLERANCE:
+                raise DrawsError(
+                    f"stored log densities or scores of {kind} shard {shard} differ from the "
+                    f"model by {error:.1e}; is log_likelihood a function of its arguments alone?"
+                )
+
+
+def data_key(problem_name: str) -> Array:
+    """The key that synthetic data are drawn from: the same for every run seed."""
+    return derive_key(0, problem_name, "data")
+
+
+def problem_identity(described: dict[str, Any], data: PyTree[Array], seed: int) -> dict[str, Any]:
+    """What determines a problem's draws, for cache keys."""
+    checksum = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        checksum.update(f"{jax.tree_util.keystr(path)}{leaf.shape}".encode())
+        checksum.update(np.asarray(leaf).tobytes())
+    return {
+        "id": described["id"],
+        "settings": described["settings"],
+        "data": checksum.hexdigest(),
+        "seed": seed,
+    }
+
+
+def kinds_of_draws(method: Method) -> set[str]:
+    """Which subposteriors a method wants sampled: "plain", "inflated", both or none."""
+    if "reference" in method.needs:
+        return set()
+    plain = {"draws", "log_density", "score"} & set(method.needs)
+    return ({"plain"} if plain else set()) | {"inflated"} & set(method.needs)
+
+
+def _summary(draws: Draws) -> dict[str, Any]:
+    worst = draws.info["diagnostics"]
+    return {
+        "sizes": draws.info["sizes"],
+        "max_rhat": max(shard["max_rhat"] for shard in worst),
+        "min_ess_bulk": min(shard["min_ess_bulk"] for shard in worst),
+        "min_ess_tail": min(shard["min_ess_tail"] for shard in worst),
+        "divergences": sum(shard["divergences"] for shard in worst),
+        "min_bfmi": min(shard["min_bfmi"] for shard in worst),
+        "thinned_by": draws.info["rounds"],
+        "gradient_evaluations": draws.info["gradient_evaluations"],
+    }
+
+
+def _complaints(draws: Draws, kind: str) -> list[str]:
+    return [
+        f"{kind} shard {number}: R-hat {shard['max_rhat']:.3f} in {shard['max_rhat_parameter']}, "
+        f"bulk ESS {shard['min_ess_bulk']:.0f} in {shard['min_ess_bulk_parameter']}"
+        for number, shard in enumerate(draws.info["diagnostics"])
+        if shard["max_rhat"] > MAX_RHAT
+    ]

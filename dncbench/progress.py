@@ -1,0 +1,35 @@
+"""What a run tells its display."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What a run tells its display; every method may do nothing."""
+
+    def plan(self, units: float) -> None:
+        """So much work lies ahead, in units of one merge."""
+
+    def say(self, what: str) -> None:
+        """This is being done now."""
+
+    def advance(self, units: float) -> None:
+        """So much work is done."""
+
+    def note(self, text: str) -> None:
+        """A line worth keeping on the screen."""
+
+
+class Silent:
+    """Progress that is not shown."""
+
+    def plan(self, units: float) -> None:
+        """Nothing."""
+
+    def say(self, what: str) -> None:
+        """Nothing."""
+
+    def advance(self, units: float) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""

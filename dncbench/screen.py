@@ -1,0 +1,163 @@
+"""What the command line shows: tables, the certificate, progress with the time that is left."""
+
+import contextlib
+import datetime
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+
+def console(**options: Any) -> Any:
+    """A rich console that does not cut tables when its output is piped."""
+    from rich.console import Console
+
+    # A pipe has no width of its own; tables must not be cut there.
+    console = Console(highlight=False, **options)
+    return console if console.is_terminal else Console(highlight=False, width=200, **options)
+
+
+def print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> None:
+    """Print the boards of the records as tables."""
+    from rich.table import Table
+
+    from dncbench import leaderboard as tables
+
+    found = tables.boards(records, problems, budgets)
+    screen = console()
+    if not found:
+        click.echo("no records yet; make some with: dncbench run")
+        return
+    for board in found:
+        table = Table(
+            title=tables.title(board),
+            title_justify="left",
+            caption=tables.LEGEND,
+            caption_justify="left",
+        )
+        for column in tables.header(board):
+            plain = column in ("method", "track", "notes")
+            table.add_column(
+                column,
+                justify="left" if plain else "right",
+                no_wrap=column in ("method", "mah", "iad", "skew"),
+            )
+        *rows, floor = tables.cells(board)
+        for row in rows:
+            table.add_row(*row)
+        table.add_section()
+        table.add_row(*floor)
+        screen.print(table)
+        if board.stale:
+            screen.print(f"{board.stale} stale records (older ids) are left out")
+        screen.print()
+
+
+def print_certificate(
+    problem: str, certificate: dict[str, Any], floors: dict[str, dict[str, float]]
+) -> None:
+    """Print a reference's certificate and noise floors."""
+    nuts, second = certificate["nuts"], certificate["elliptical_slice"]
+    agreed = certificate["agreement"]
+    lines = [
+        f"{problem}: grade {certificate['grade']}",
+        f"  NUTS              {nuts['chains']} chains, {nuts['draws']} draws kept, thinned by "
+        f"{nuts['thinned_by']}; {nuts['seconds']:.1f} s + {nuts['compile_seconds']:.1f} s compile",
+        f"    largest R-hat   {nuts['max_rhat']:.4f} ({nuts['max_rhat_parameter']})",
+        f"    smallest ESS    bulk {nuts['min_ess_bulk']:.0f} ({nuts['min_ess_bulk_parameter']}), "
+        f"tail {nuts['min_ess_tail']:.0f} ({nuts['min_ess_tail_parameter']})",
+        f"    divergences     {nuts['divergences']}; smallest E-BFMI {nuts['min_bfmi']:.2f}",
+        f"  elliptical slice  {second['chains']} chains, {second['steps']} steps; "
+        f"{second['seconds']:.1f} s + {second['compile_seconds']:.1f} s compile",
+        f"    largest R-hat   {second['max_rhat']:.4f}",
+        f"    smallest ESS    bulk {second['min_ess_bulk']:.0f}, tail {second['min_ess_tail']:.0f}",
+        f"  agreement         largest difference {agreed['largest_z']:.2f} standard errors "
+        f"({agreed['largest_z_at']}), allowed {agreed['threshold_z']:.2f}",
+        f"    resolution      {agreed['resolution_sds']:.4f} posterior sds (standard error of the "
+        "least certain mean)",
+        f"  recomputed        {certificate['recomputed']['points']} draws from the model: largest "
+        f"relative error {certificate['recomputed']['largest_relative_error']:.1e}",
+        "  noise floor       "
+        + "; ".join(
+            f"{metric} {floor['mean']:.4f} (sd {floor['sd']:.4f}, max {floor['max']:.4f})"
+            for metric, floor in floors.items()
+        ),
+        *(f"  NOT CERTIFIED     {failure}" for failure in certificate["failures"]),
+    ]
+    click.echo("\n".join(lines))
+
+
+@contextlib.contextmanager
+def progress() -> Iterator["ProgressBar"]:
+    """A progress bar on stderr for the time of a run."""
+    bar = ProgressBar()
+    with bar.bar:
+        yield bar
+
+
+class ProgressBar:
+    """Progress (:class:`dncbench.progress.Progress`) on stderr, with the time that is left."""
+
+    def __init__(self) -> None:
+
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._clock = time.perf_counter
+        self._start = self._clock()
+        self._began = _now()
+        self.bar = Progress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=console(stderr=True),
+            transient=True,
+        )
+        self._task = self.bar.add_task("starting", total=None)
+
+    @property
+    def seconds(self) -> float:
+        """Since the bar was made."""
+        return self._clock() - self._start
+
+    @property
+    def peak_memory(self) -> float:
+        """The most memory this process has held, in MiB."""
+        from dncbench.environment import peak_memory_mib
+
+        return peak_memory_mib()
+
+    def made(self, records: list[dict[str, Any]]) -> tuple[int, int]:
+        """How many of these records were made in this run, and how many of them failed."""
+        fresh = [record for record in records if record["created"] >= self._began]
+        return len(fresh), sum(record["status"] == "failed" for record in fresh)
+
+    def plan(self, units: float) -> None:
+        """So much work lies ahead."""
+        self.bar.update(self._task, total=units or None)
+
+    def say(self, what: str) -> None:
+        """Show what is being done."""
+        self.bar.update(self._task, description=what)
+
+    def advance(self, units: float) -> None:
+        """So much work is done."""
+        self.bar.advance(self._task, units)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar; it stays."""
+        self.bar.console.print(text, markup=False)
+
+
+def _now() -> str:
+
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

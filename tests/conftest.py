@@ -1,0 +1,38 @@
+"""Shared fixtures: nothing a test does reaches the user's cache, results or the network."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dncbench import registry
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of draws and references for the whole session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(
+    session_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNCBENCH_CACHE", str(session_cache))
+    monkeypatch.setenv("DNCBENCH_RESULTS", str(tmp_path / "results"))
+
+
+@pytest.fixture
+def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone afterwards."""
+    for kind, entries in registry._registered.items():
+        monkeypatch.setitem(registry._registered, kind, dict(entries))
+
+
+@pytest.fixture(scope="session")
+def spambase_data() -> Path:
+    """The folder of the real data sets, or a skip that says which one is missing."""
+    folder = os.environ.get("DNCBENCH_DATA")
+    if not folder or not (Path(folder) / "spambase" / "spambase.data").is_file():
+        pytest.skip("needs the real data set spambase: set DNCBENCH_DATA to its parent folder")
+    return Path(folder).resolve()
