@@ -69,6 +69,7 @@ class Bench:
         self.described = cell.identity["problem"]
         self.budget, self.cache, self.progress = budget, cache, progress
         self.draws: dict[tuple[int, str], Draws] = {}
+        self.refused: dict[tuple[int, str], Exception] = {}
 
     def prepare(self) -> None:
         """Load the data; get the reference and the noise floors."""
@@ -200,11 +201,19 @@ class Bench:
     # ------------------------------------------------------------ draws of a split
 
     def _sampled(self, split: int, kind: str) -> Draws:
+        if (split, kind) in self.refused:
+            # What cannot be sampled for one method cannot be for the next.
+            raise self.refused[split, kind]
         if (split, kind) not in self.draws:
             # One split's draws are in memory at a time.
             self.draws = {key: draws for key, draws in self.draws.items() if key[0] == split}
-            self.draws[split, kind] = self._sample(split, kind)
-            self.progress.advance(SAMPLING_UNITS)
+            try:
+                self.draws[split, kind] = self._sample(split, kind)
+            except Exception as error:
+                self.refused[split, kind] = error
+                raise
+            finally:
+                self.progress.advance(SAMPLING_UNITS)
         return self.draws[split, kind]
 
     def _sample(self, split: int, kind: str) -> Draws:

@@ -33,6 +33,9 @@ class _Group(click.Group):
         except DncbenchError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("stopped; what is recorded stays, repeat the command to go on", err=True)
+            ctx.exit(130)
 
 
 @click.group(cls=_Group, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -151,7 +154,7 @@ def run(
             progress=progress,
             **options,
         )
-    made, failed = progress.made(records)
+    made, failed = len(progress.recorded), progress.failed
     click.echo(
         f"{made} cells run, {len(records) - made} skipped (recorded before), {failed} failed; "
         f"{progress.seconds:.0f} s, peak memory {progress.peak_memory:.0f} MiB; "

@@ -157,7 +157,8 @@ def run(
             bench.prepare()
         except DncbenchError as error:
             errors.append(error)
-            progress.note(f"{cells[0].identity['problem']['label']}: {error}")
+            if len(by_problem) > 1:
+                progress.note(f"{cells[0].identity['problem']['label']}: {error}")
             progress.advance(_units(cells))
             continue
         progress.advance(REFERENCE_UNITS)
@@ -165,7 +166,7 @@ def run(
             record = bench.run(cell)
             store.put(record)
             made.append(record)
-            progress.advance(1)
+            progress.done(record)
     if errors:
         raise errors[0]
     return todo.done + made

@@ -1,6 +1,6 @@
 """What a run tells its display."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Progress(Protocol):
@@ -14,6 +14,9 @@ class Progress(Protocol):
 
     def advance(self, units: float) -> None:
         """So much work is done."""
+
+    def done(self, record: dict[str, Any]) -> None:
+        """A cell was run; it is one unit of work."""
 
     def note(self, text: str) -> None:
         """A line worth keeping on the screen."""
@@ -29,6 +32,9 @@ class Silent:
         """Nothing."""
 
     def advance(self, units: float) -> None:
+        """Nothing."""
+
+    def done(self, record: dict[str, Any]) -> None:
         """Nothing."""
 
     def note(self, text: str) -> None:

@@ -1,7 +1,6 @@
 """What the command line shows: tables, the certificate, progress with the time that is left."""
 
 import contextlib
-import datetime
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -111,7 +110,7 @@ class ProgressBar:
 
         self._clock = time.perf_counter
         self._start = self._clock()
-        self._began = _now()
+        self.recorded: list[dict[str, Any]] = []
         self.bar = Progress(
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
@@ -136,28 +135,30 @@ class ProgressBar:
 
         return peak_memory_mib()
 
-    def made(self, records: list[dict[str, Any]]) -> tuple[int, int]:
-        """How many of these records were made in this run, and how many of them failed."""
-        fresh = [record for record in records if record["created"] >= self._began]
-        return len(fresh), sum(record["status"] == "failed" for record in fresh)
+    @property
+    def failed(self) -> int:
+        """How many of the cells run failed."""
+        return sum(record["status"] == "failed" for record in self.recorded)
 
     def plan(self, units: float) -> None:
         """So much work lies ahead."""
         self.bar.update(self._task, total=units or None)
 
     def say(self, what: str) -> None:
-        """Show what is being done."""
+        """Show what is being done: on the bar, or as a line where there is no terminal."""
         self.bar.update(self._task, description=what)
+        if not self.bar.console.is_terminal:
+            self.note(f"{self.bar.tasks[0].percentage:3.0f}% {self.seconds:5.0f} s  {what}")
 
     def advance(self, units: float) -> None:
         """So much work is done."""
         self.bar.advance(self._task, units)
 
+    def done(self, record: dict[str, Any]) -> None:
+        """A cell was run."""
+        self.recorded.append(record)
+        self.advance(1)
+
     def note(self, text: str) -> None:
         """Print a line above the bar; it stays."""
         self.bar.console.print(text, markup=False)
-
-
-def _now() -> str:
-
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
