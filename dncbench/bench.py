@@ -184,7 +184,7 @@ class Bench:
         figures = {}
         for entry in self.metrics:
             figure = entry.target(Sample(theta, ess), truth)
-            if not np.isfinite(figure.value):
+            if not np.all(np.isfinite(figure)):
                 raise DrawsError(f"metric {entry.name!r} is not finite for method {name!r}")
             figures[entry.id] = {
                 "value": float(figure.value),

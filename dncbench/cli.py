@@ -202,7 +202,8 @@ def leaderboard(
       dncbench leaderboard --problem spambase
       dncbench leaderboard --format csv > board.csv
     """
-    from dncbench import leaderboard as tables
+    from dncbench import tables
+    from dncbench.leaderboard import boards
     from dncbench.store import Records
 
     records = list(Records(results))
@@ -213,7 +214,7 @@ def leaderboard(
     if style == "table":
         screen.print_boards(records, problems, budgets)
         return
-    found = tables.boards(records, problems, budgets)
+    found = boards(records, problems, budgets)
     writers = {"md": tables.to_markdown, "csv": tables.to_csv, "json": tables.to_json}
     click.echo(writers[style](found), nl=False)
 

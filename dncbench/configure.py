@@ -44,7 +44,22 @@ def configure(kind: Kind, spec: str, **settings: Any) -> tuple[Entry, Any]:
                 f"{kind} {entry.name!r} has no setting {key!r}{registry.nearest(key, known)}; "
                 f"its settings: {options}"
             )
+        settings[key] = _checked(entry.name, key, settings[key], known[key].default)
     return entry, entry.target(**settings)
+
+
+def _checked(name: str, key: str, value: Any, default: Any) -> Any:
+    """The value, if it is of its default's kind: true or false, a number, a text."""
+    kinds: dict[type, tuple[Any, str]] = {
+        bool: (bool, "true or false"),
+        int: (int, "a whole number"),
+        float: (int | float, "a number"),
+        str: (str, "a text"),
+    }
+    allowed, description = kinds.get(type(default), (object, ""))
+    if not isinstance(value, allowed) or (isinstance(value, bool) and allowed is not bool):
+        raise UnknownNameError(f"{name}: {key}={value!r} must be {description}")
+    return float(value) if type(default) is float else value
 
 
 def settings_of(instance: Any) -> dict[str, Any]:

@@ -72,12 +72,18 @@ def plan(
                 }
                 cell = Cell(problem_entry, problem, method_entry, method, split, identity)
                 record = None if force else records.get(identity)
-                # A failed cell is tried again; one without a present metric is not complete.
-                if record and record["status"] == "ok" and metric_ids <= set(record["metrics"]):
+                if record and _is_complete(record, metric_ids):
                     result.done.append(record)
                 else:
                     result.todo.append(cell)
     return result
+
+
+def _is_complete(record: dict[str, Any], metric_ids: set[str]) -> bool:
+    """A failed cell is tried again; one without a present metric is scored again."""
+    if record["status"] == "ok":
+        return metric_ids <= set(record["metrics"])
+    return record["status"] == "not applicable"
 
 
 def _expand(specs: Sequence[str], known: Iterable[Entry]) -> list[str]:
@@ -129,6 +135,7 @@ def run(
     Raises:
         UnknownNameError: an unknown name; nothing was run.
         DataError: a problem's data cannot be had; the other problems were run.
+        DncbenchError: a problem raised something else; likewise.
     """
     progress = progress or Silent()
     store = Records(results)
@@ -147,7 +154,7 @@ def run(
     )
     progress.plan(_units(todo.todo))
     made: list[dict[str, Any]] = []
-    errors: list[DncbenchError] = []
+    errors: list[Exception] = []
     by_problem: dict[str, list[Cell]] = {}
     for cell in todo.todo:
         by_problem.setdefault(cell.identity["problem"]["label"], []).append(cell)
@@ -155,7 +162,7 @@ def run(
         bench = Bench(cells[0], chosen, Cache(cache), progress)
         try:
             bench.prepare()
-        except DncbenchError as error:
+        except Exception as error:  # a plugin's data() may raise anything
             errors.append(error)
             if len(by_problem) > 1:
                 progress.note(f"{cells[0].identity['problem']['label']}: {error}")
@@ -167,8 +174,11 @@ def run(
             store.put(record)
             made.append(record)
             progress.done(record)
-    if errors:
+    if errors and isinstance(errors[0], DncbenchError):
         raise errors[0]
+    if errors:
+        reason = f"{type(errors[0]).__name__}: {errors[0]}"
+        raise DncbenchError(f"a problem failed: {reason}") from errors[0]
     return todo.done + made
 
 

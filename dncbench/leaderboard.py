@@ -1,11 +1,9 @@
-"""Records to tables. Reads records and nothing else; needs no JAX.
+"""Records to boards. Reads records and nothing else; needs no JAX.
 
 A board holds the rows of one problem under one scheme, budget, seed and space:
 figures made under different terms are never in one table.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -92,11 +90,8 @@ def boards(
         problems: names to keep; all where empty.
         budgets: names to keep; all where empty.
     """
-    problems, budgets = set(problems), set(budgets)
-    current = {
-        kind: {entry.name: entry.id for entry in registry.entries(kind)}
-        for kind in ("problem", "method", "metric")
-    }
+    records, problems, budgets = list(records), set(problems), set(budgets)
+    current = _current_ids(records)
     grouped: dict[tuple, list[dict[str, Any]]] = {}
     stale: dict[tuple, int] = {}
     for record in records:
@@ -126,9 +121,26 @@ def boards(
     ]
 
 
+def _current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """For each kind the present id of every name.
+
+    That of the registry, or, for a plugin that is not loaded now, the newest recorded.
+    """
+    found: dict[str, set[str]] = {"problem": set(), "method": set(), "metric": set()}
+    for record in records:
+        found["problem"].add(record["identity"]["problem"]["id"])
+        found["method"].add(record["identity"]["method"]["id"])
+        found["metric"].update(record["metrics"])
+    current: dict[str, dict[str, str]] = {}
+    for kind, ids in found.items():
+        by_version = sorted(ids, key=lambda identifier: int(identifier.rpartition("@")[2]))
+        current[kind] = {identifier.rpartition("@")[0]: identifier for identifier in by_version}
+        current[kind] |= {entry.name: entry.id for entry in registry.entries(kind)}  # type: ignore[arg-type]
+    return current
+
+
 def _is_current(identifier: str, current: dict[str, str]) -> bool:
-    # A plugin that is not loaded now has no present version to be older than.
-    return current.get(identifier.rpartition("@")[0], identifier) == identifier
+    return current[identifier.rpartition("@")[0]] == identifier
 
 
 def _board(key: tuple, records: list[dict[str, Any]], stale: int, current: dict) -> Board:
@@ -257,148 +269,3 @@ def _tied(one: dict[tuple, tuple[float, float]], best: dict[tuple, tuple[float, 
         quantile = student_t.ppf(0.5 + _CONFIDENCE / 2, len(common) - 1)
         allowed = max(allowed, quantile * gaps.std(ddof=1) / np.sqrt(len(common)))
     return bool(abs(gaps.mean()) <= allowed)
-
-
-# ---------------------------------------------------------------- output
-
-SECONDS_COLUMNS = {
-    "sampling": "sampling s",
-    "compile": "compile s",
-    "fit_slowest_shard": "fit s (slowest shard)",
-    "fit_total": "fit s (total)",
-    "merge": "merge s",
-}
-
-LEGEND = (
-    "mean (sd over splits); lower is better. * best, or not to be told from it at 95%. "
-    "° at the noise floor: perfect draws read no better."
-)
-
-
-def figure_text(score: Score | None) -> str:
-    """``4.82 (0.64)*``, or a dash."""
-    if score is None:
-        return "-"
-    spread = f" ({_digits(score.sd)})" if score.sd is not None else ""
-    return f"{_digits(score.mean)}{spread}{'*' * score.best}{'°' * score.at_floor}"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.995 else f"{value:.3f}"
-
-
-def seconds_text(value: float | None) -> str:
-    """Three significant digits, or a dash."""
-    return "-" if value is None else f"{value:.3g}"
-
-
-def bytes_text(value: int | None) -> str:
-    """Decimal units, or a dash."""
-    if value is None:
-        return "-"
-    size = float(value)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
-
-
-def title(board: Board) -> str:
-    """One line that says what the board's figures were made under."""
-    return (
-        f"{board.problem}: {board.scheme} splits, budget {board.budget}, seed {board.seed}, "
-        f"reference grade {board.grade}"
-    )
-
-
-def header(board: Board) -> list[str]:
-    """Column titles."""
-    metrics = [metric.rpartition("@")[0] for metric in board.metrics]
-    return ["method", "track", *metrics, "splits", *SECONDS_COLUMNS.values(), "bytes", "notes"]
-
-
-def cells(board: Board) -> list[list[str]]:
-    """The table as text, the noise floor as its last row."""
-    rows = [
-        [
-            row.method,
-            row.track,
-            *(figure_text(row.scores.get(metric)) for metric in board.metrics),
-            str(row.splits),
-            *(seconds_text(row.seconds.get(phase)) for phase in SECONDS_COLUMNS),
-            bytes_text(row.bytes),
-            "; ".join(row.notes),
-        ]
-        for row in board.rows
-    ]
-    floor = [
-        f"{_digits(board.floor[metric]['mean'])} ({_digits(board.floor[metric]['sd'])})"
-        for metric in board.metrics
-    ]
-    blank = [""] * (len(SECONDS_COLUMNS) + 3)
-    return [*rows, ["noise floor", "", *floor, *blank]]
-
-
-def to_markdown(found: list[Board]) -> str:
-    """All boards as Markdown tables."""
-    parts = []
-    for board in found:
-        lines = [f"### {title(board)}", ""]
-        lines.append("| " + " | ".join(header(board)) + " |")
-        lines.append("|" + "---|" * len(header(board)))
-        lines += [
-            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
-            for row in cells(board)
-        ]
-        lines += ["", LEGEND.replace("*", "\\*")]
-        if board.stale:
-            lines.append(f"{board.stale} stale records (older ids) are left out.")
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
-
-
-def to_csv(found: list[Board]) -> str:
-    """One line for each method and board; figures in full precision."""
-    metrics = sorted({metric for board in found for metric in board.metrics})
-    columns = ["problem", "scheme", "budget", "seed", "space", "method", "track", "splits"]
-    for metric in metrics:
-        columns += [f"{metric} {what}" for what in ("mean", "sd", "se", "floor", "best")]
-    columns += [f"seconds {phase}" for phase in SECONDS_COLUMNS] + ["bytes", "notes"]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for board in found:
-        for row in board.rows:
-            line: list[Any] = [
-                board.problem,
-                board.scheme,
-                board.budget,
-                board.seed,
-                board.space,
-                row.method,
-                row.track,
-                row.splits,
-            ]
-            for metric in metrics:
-                score = row.scores.get(metric)
-                line += (
-                    [
-                        score.mean,
-                        score.sd,
-                        score.standard_error,
-                        board.floor[metric]["mean"],
-                        int(score.best),
-                    ]
-                    if score
-                    else [None] * 5
-                )
-            line += [row.seconds.get(phase) for phase in SECONDS_COLUMNS]
-            writer.writerow([*line, row.bytes, "; ".join(row.notes)])
-    return buffer.getvalue()
-
-
-def to_json(found: list[Board]) -> str:
-    """All boards, figures in full precision."""
-    plain = json.dumps(found, default=vars, indent=1, sort_keys=True, allow_nan=False)
-    return plain + "\n"

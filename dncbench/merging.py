@@ -17,6 +17,7 @@ from dncbench.draws import evenly
 from dncbench.errors import DrawsError
 from dncbench.method import Method, ShardDraws
 from dncbench.precision import derive_key
+from dncbench.store import canonical
 from dncbench.timing import Program
 
 _SINGULAR = 1e-10  # smallest eigenvalue of a correlation matrix that still has digits left
@@ -136,6 +137,13 @@ def run_method(
             f"{_coordinate(bad[0][1], parameter_names)}) from finite draws"
         )
     plain = {key: _plain(value) for key, value in info.items()}
+    try:
+        canonical(plain)
+    except (TypeError, ValueError) as error:
+        raise DrawsError(
+            f"method {name!r} returned info that cannot be recorded ({error}); "
+            "return finite numbers, strings and lists of them"
+        ) from error
     scarcest = float(np.min(np.asarray(shards.ess))) if shards.ess is not None else used.shape[1]
     plain["ess"] = float(min(plain.get("ess", scarcest), num_draws))
     size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(messages))

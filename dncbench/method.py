@@ -107,4 +107,6 @@ class Method(eqx.Module):
         unknown = sorted(set(needs) - set(NEEDS))
         if unknown:
             return f"needs names {', '.join(unknown)}; known: {', '.join(NEEDS)}"
+        if not {"draws", "inflated", "reference"} & set(needs):
+            return "needs must name draws, inflated or reference: there is nothing to merge"
         return None

@@ -197,9 +197,11 @@ def _decorated(source: str, kind: Kind, module: str) -> Iterable[Entry]:
 def _load_entry_points() -> None:
     """Import installed plugins; one that raises is reported and left out."""
     for point in entry_points(group="dncbench.plugins"):
+        before = _snapshot()
         try:
             point.load()
         except Exception as error:
+            _withdraw_since(before)
             warnings.warn(
                 f"dncbench plugin {point.name!r} ({point.value}) could not be loaded and is left "
                 f"out: {type(error).__name__}: {error}. Fix or uninstall it.",
@@ -224,7 +226,7 @@ def load_plugin(path: str | Path) -> str:
     name = f"dncbench_plugin_{file.stem}_{digest}"
     if name in sys.modules:
         return name
-    before = {kind: dict(entries) for kind, entries in _registered.items()}
+    before = _snapshot()
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(f"plugin {path}: not a Python file")
@@ -234,12 +236,23 @@ def load_plugin(path: str | Path) -> str:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        _registered.update(before)
+        _withdraw_since(before)
         if isinstance(error, ContractError):
             raise ContractError(f"plugin {path}: {error}") from error
         where = f" (line {line})" if (line := _line_in(file, error)) else ""
         raise PluginError(f"plugin {path}{where}: {type(error).__name__}: {error}") from error
     return name
+
+
+def _snapshot() -> dict[Kind, dict[str, Entry]]:
+    return {kind: dict(found) for kind, found in _registered.items()}
+
+
+def _withdraw_since(before: dict[Kind, dict[str, Entry]]) -> None:
+    """Take back what a failing plugin registered, but not the shipped modules it imported."""
+    for kind, found in _registered.items():
+        shipped = {n: entry for n, entry in found.items() if entry.module.startswith("dncbench.")}
+        _registered[kind] = before[kind] | shipped
 
 
 def _line_in(file: Path, error: BaseException) -> int | None:

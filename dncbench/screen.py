@@ -12,18 +12,19 @@ def console(**options: Any) -> Any:
     """A rich console that does not cut tables when its output is piped."""
     from rich.console import Console
 
-    # A pipe has no width of its own; tables must not be cut there.
-    console = Console(highlight=False, **options)
-    return console if console.is_terminal else Console(highlight=False, width=200, **options)
+    # Names come with settings in brackets, which are no markup.
+    options |= {"highlight": False, "markup": False}
+    terminal = Console(**options)
+    return terminal if terminal.is_terminal else Console(**options, width=200)
 
 
 def print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> None:
     """Print the boards of the records as tables."""
     from rich.table import Table
 
-    from dncbench import leaderboard as tables
+    from dncbench import leaderboard, tables
 
-    found = tables.boards(records, problems, budgets)
+    found = leaderboard.boards(records, problems, budgets)
     screen = console()
     if not found:
         click.echo("no records yet; make some with: dncbench run")
@@ -36,7 +37,7 @@ def print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> 
             caption_justify="left",
         )
         for column in tables.header(board):
-            plain = column in ("method", "track", "notes")
+            plain = column in ("method", "track")
             table.add_column(
                 column,
                 justify="left" if plain else "right",
@@ -48,8 +49,8 @@ def print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> 
         table.add_section()
         table.add_row(*floor)
         screen.print(table)
-        if board.stale:
-            screen.print(f"{board.stale} stale records (older ids) are left out")
+        for note in tables.notes(board):
+            screen.print(f"  {note}")
         screen.print()
 
 
@@ -111,15 +112,17 @@ class ProgressBar:
         self._clock = time.perf_counter
         self._start = self._clock()
         self.recorded: list[dict[str, Any]] = []
+        shown = console(stderr=True)
         self.bar = Progress(
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=console(stderr=True),
+            TextColumn("{task.description}", markup=False),
+            console=shown,
             transient=True,
+            disable=not shown.is_terminal,
         )
         self._task = self.bar.add_task("starting", total=None)
 

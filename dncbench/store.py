@@ -95,7 +95,11 @@ class Cache:
         path = self.path(kind, key)
         buffer = io.BytesIO()
         text = np.frombuffer(canonical(info).encode(), dtype=np.uint8)
-        np.savez(buffer, allow_pickle=False, info=text, **arrays)
+        for name, array in arrays.items():
+            if array.dtype == object:
+                raise ValueError(f"{name}: Object arrays cannot be saved without pickle")
+        contents: dict[str, Any] = {"info": text, **arrays}
+        np.savez(buffer, **contents)
         content = buffer.getvalue()
         write_atomically(path, content)
         # Last, so that arrays without a checksum are never read.
@@ -142,12 +146,19 @@ class Records:
                 yield record
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a figure")
+
+
 def read_record(path: Path) -> dict[str, Any] | None:
     """A record, or None (and a line on stderr) where the file is not one of this schema."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         if record["schema"] == RECORD_SCHEMA:
-            return record
+            missing = {"identity", "status", "metrics"} - record.keys()
+            if not missing:
+                return record
+            raise KeyError(*missing)
         reason = f"has schema {record['schema']}, this version reads {RECORD_SCHEMA}"
     except (ValueError, KeyError, TypeError) as error:
         reason = f"is not a record ({type(error).__name__})"

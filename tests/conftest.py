@@ -1,5 +1,6 @@
 """Shared fixtures: nothing a test does reaches the user's cache, results or the network."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -24,7 +25,10 @@ def _own_folders(
 
 @pytest.fixture
 def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is gone afterwards."""
+    """What a test registers is gone afterwards; what ships is imported before, and stays."""
+    for kind in registry._PACKAGES:
+        for entry in registry.entries(kind):
+            importlib.import_module(entry.module)
     for kind, entries in registry._registered.items():
         monkeypatch.setitem(registry._registered, kind, dict(entries))
 

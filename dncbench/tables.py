@@ -1,0 +1,157 @@
+"""Boards as text: Markdown, csv, JSON, and the cells of the terminal's table."""
+
+import csv
+import io
+import json
+from typing import Any
+
+from dncbench.leaderboard import Board, Score
+
+SECONDS_COLUMNS = {
+    "sampling": "sampling s",
+    "compile": "compile s",
+    "fit_slowest_shard": "fit s (slowest shard)",
+    "fit_total": "fit s (total)",
+    "merge": "merge s",
+}
+
+LEGEND = (
+    "mean (sd over splits); lower is better. * best, or not to be told from it at 95%. "
+    "° at the noise floor: perfect draws read no better."
+)
+
+
+def figure_text(score: Score | None) -> str:
+    """``4.82 (0.64)*``, or a dash."""
+    if score is None:
+        return "-"
+    spread = f" ({_digits(score.sd)})" if score.sd is not None else ""
+    return f"{_digits(score.mean)}{spread}{'*' * score.best}{'°' * score.at_floor}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.995 else f"{value:.3f}"
+
+
+def seconds_text(value: float | None) -> str:
+    """Three significant digits, or a dash."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def bytes_text(value: int | None) -> str:
+    """Decimal units, or a dash."""
+    if value is None:
+        return "-"
+    size = float(value)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def title(board: Board) -> str:
+    """One line that says what the board's figures were made under."""
+    return (
+        f"{board.problem}: {board.scheme} splits, budget {board.budget}, seed {board.seed}, "
+        f"reference grade {board.grade}"
+    )
+
+
+def header(board: Board) -> list[str]:
+    """Column titles."""
+    metrics = [metric.rpartition("@")[0] for metric in board.metrics]
+    return ["method", "track", *metrics, "splits", *SECONDS_COLUMNS.values(), "bytes"]
+
+
+def cells(board: Board) -> list[list[str]]:
+    """The table as text, the noise floor as its last row."""
+    rows = [
+        [
+            row.method,
+            row.track,
+            *(figure_text(row.scores.get(metric)) for metric in board.metrics),
+            str(row.splits),
+            *(seconds_text(row.seconds.get(phase)) for phase in SECONDS_COLUMNS),
+            bytes_text(row.bytes),
+        ]
+        for row in board.rows
+    ]
+    floor = [
+        f"{_digits(board.floor[metric]['mean'])} ({_digits(board.floor[metric]['sd'])})"
+        for metric in board.metrics
+    ]
+    blank = [""] * (len(SECONDS_COLUMNS) + 2)
+    return [*rows, ["noise floor", "", *floor, *blank]]
+
+
+def notes(board: Board) -> list[str]:
+    """What a reader should know about single rows, and about what is left out."""
+    lines = [f"{row.method}: {'; '.join(row.notes)}" for row in board.rows if row.notes]
+    if board.stale:
+        lines.append(f"{board.stale} stale records (of older versions) are left out")
+    return [" ".join(line.split()) for line in lines]
+
+
+def to_markdown(found: list[Board]) -> str:
+    """All boards as Markdown tables."""
+    parts = []
+    for board in found:
+        lines = [f"### {title(board)}", ""]
+        lines.append("| " + " | ".join(header(board)) + " |")
+        lines.append("|" + "---|" * len(header(board)))
+        lines += [
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+            for row in cells(board)
+        ]
+        lines += ["", LEGEND.replace("*", "\\*")]
+        if found_notes := notes(board):
+            lines += ["", *(f"- {note}" for note in found_notes)]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def to_csv(found: list[Board]) -> str:
+    """One line for each method and board; figures in full precision."""
+    metrics = sorted({metric for board in found for metric in board.metrics})
+    columns = ["problem", "scheme", "budget", "seed", "space", "method", "track", "splits"]
+    for metric in metrics:
+        columns += [f"{metric} {what}" for what in ("mean", "sd", "se", "floor", "best")]
+    columns += [f"seconds {phase}" for phase in SECONDS_COLUMNS] + ["bytes", "notes"]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for board in found:
+        for row in board.rows:
+            line: list[Any] = [
+                board.problem,
+                board.scheme,
+                board.budget,
+                board.seed,
+                board.space,
+                row.method,
+                row.track,
+                row.splits,
+            ]
+            for metric in metrics:
+                score = row.scores.get(metric)
+                line += (
+                    [
+                        score.mean,
+                        score.sd,
+                        score.standard_error,
+                        board.floor[metric]["mean"],
+                        int(score.best),
+                    ]
+                    if score
+                    else [None] * 5
+                )
+            line += [row.seconds.get(phase) for phase in SECONDS_COLUMNS]
+            writer.writerow([*line, row.bytes, "; ".join(row.notes)])
+    return buffer.getvalue()
+
+
+def to_json(found: list[Board]) -> str:
+    """All boards, figures in full precision."""
+    plain = json.dumps(found, default=vars, indent=1, sort_keys=True, allow_nan=False)
+    return plain + "\n"

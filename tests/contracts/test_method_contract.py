@@ -1,0 +1,186 @@
+"""Laws of every registered merge method; a new one is held to them without being named here."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from gaussian_shards import GaussianShards, make_shards
+from scipy.stats import norm
+
+from dncbench import registry
+from dncbench.errors import DrawsError
+from dncbench.merging import run_method
+from dncbench.method import NEEDS, Method, ShardDraws
+from dncbench.metrics import Sample
+
+NUM_SHARDS, NUM_DRAWS, DIM = 4, 4000, 2
+KEY = jax.random.key(11)
+FALSE_ALARM = 1e-4  # of each comparison of means or standard deviations
+
+NAMES = [entry.name for entry in registry.entries("method")]
+
+
+@pytest.fixture(params=NAMES)
+def method(request: pytest.FixtureRequest) -> Method:
+    return registry.get("method", request.param).target()
+
+
+def name_of(method: Method) -> str:
+    return next(n for n in NAMES if registry.get("method", n).target is type(method))
+
+
+def is_oracle(method: Method) -> bool:
+    return "reference" in method.needs
+
+
+def everything(shards: GaussianShards, num_draws: int, seed: int = 0) -> ShardDraws:
+    """All that a method may ask for: draws, their log densities and scores, inflated draws."""
+    rng = np.random.default_rng(seed)
+    values = shards.draws(rng, num_draws)
+    centred = values - shards.means[:, None]
+    score = -np.einsum("sij,stj->sti", np.linalg.inv(shards.covariances), centred)
+    return ShardDraws(
+        values=values,
+        log_density=0.5 * np.sum(centred * score, -1),
+        score=score,
+        inflated=shards.inflated(rng, num_draws),
+        ess=np.full(len(values), float(num_draws)),
+    )
+
+
+def posterior(shards: GaussianShards, num_draws: int, seed: int = 0) -> ShardDraws:
+    """What the oracle gets: one shard, and it holds the truth."""
+    exact = shards.exact(np.random.default_rng(seed), num_draws)
+    return ShardDraws(values=exact[None], ess=np.array([float(num_draws)]))
+
+
+def given_to(method: Method, shards: GaussianShards, num_draws: int = NUM_DRAWS) -> ShardDraws:
+    make = posterior if is_oracle(method) else everything
+    return jax.tree.map(jax.numpy.asarray, make(shards, num_draws))
+
+
+def run(method: Method, shards: ShardDraws, num_draws: int = NUM_DRAWS, key=KEY):
+    return run_method(method, name_of(method), shards, key, num_draws)
+
+
+def assert_same_law(first: np.ndarray, second: np.ndarray, sizes: tuple[float, float]) -> None:
+    """Means and standard deviations agree, coordinate by coordinate (Bonferroni).
+
+    Standard errors of independent draws: sd/sqrt(n) of a mean, and by the fourth moment
+    sd sqrt((kurtosis - 1) / 4n) of a standard deviation.
+    """
+    errors = []
+    for draws, size in zip((first, second), sizes, strict=True):
+        spread = draws.std(0)
+        kurtosis = np.mean(((draws - draws.mean(0)) / spread) ** 4, axis=0)
+        errors.append([spread / np.sqrt(size), spread * np.sqrt((kurtosis - 1) / (4 * size))])
+    of_mean, of_spread = np.hypot(*np.array(errors))
+    threshold = norm.isf(FALSE_ALARM / (4 * first.shape[1]))
+    assert np.abs((first.mean(0) - second.mean(0)) / of_mean).max() < threshold
+    assert np.abs((first.std(0) - second.std(0)) / of_spread).max() < threshold
+
+
+@pytest.fixture(scope="module")
+def gaussians() -> GaussianShards:
+    return make_shards(np.random.default_rng(1), NUM_SHARDS, DIM)
+
+
+def test_says_what_it_needs(method: Method) -> None:
+    assert method.needs
+    assert set(method.needs) <= set(NEEDS)
+    assert type(method).track()
+
+
+def test_is_a_value(method: Method) -> None:
+    assert hash(method) == hash(type(method)())
+    assert method == type(method)()
+    assert type(method).__name__ in repr(method)
+
+
+def test_returns_finite_draws_and_plain_info(method: Method, gaussians: GaussianShards) -> None:
+    result = run(method, given_to(method, gaussians))
+    assert result.draws.shape == (NUM_DRAWS, DIM)
+    assert result.draws.dtype == np.float64
+    assert np.isfinite(result.draws).all()
+    assert 0 < result.info["ess"] <= NUM_DRAWS
+    assert json.loads(json.dumps(result.info, allow_nan=False)) == result.info
+    assert result.bytes_communicated > 0
+    assert all(seconds >= 0 for seconds in result.seconds.values())
+
+
+@pytest.mark.parametrize("num_draws", [7, NUM_SHARDS * 100 + 3])
+def test_returns_as_many_draws_as_asked(
+    method: Method, gaussians: GaussianShards, num_draws: int
+) -> None:
+    result = run(method, given_to(method, gaussians, 100), num_draws)
+    assert result.draws.shape == (num_draws, DIM)
+    assert 0 < result.info["ess"] <= num_draws
+
+
+def test_is_determined_by_its_key(method: Method, gaussians: GaussianShards) -> None:
+    shards = given_to(method, gaussians)
+    np.testing.assert_array_equal(run(method, shards).draws, run(method, shards).draws)
+
+
+def test_does_what_it_does_in_one_dimension(method: Method) -> None:
+    shards = make_shards(np.random.default_rng(2), NUM_SHARDS, 1)
+    result = run(method, given_to(method, shards, 500), 500)
+    assert result.draws.shape == (500, 1)
+    assert result.draws.std() > 0
+
+
+def test_one_shard_is_the_posterior_already(method: Method) -> None:
+    shards = make_shards(np.random.default_rng(3), 1, DIM)
+    given = given_to(method, shards)
+    result = run(method, given)
+    own = np.asarray(given.inflated if "inflated" in method.needs else given.values)[0]
+    assert_same_law(result.draws, own, (result.info["ess"], NUM_DRAWS))
+
+
+def test_the_order_of_shards_does_not_matter(method: Method, gaussians: GaussianShards) -> None:
+    if is_oracle(method):
+        pytest.skip("the oracle has one shard")
+    shards = given_to(method, gaussians)
+    turned = jax.tree.map(lambda leaf: leaf[np.array([2, 0, 3, 1])], shards)
+    first, second = run(method, shards), run(method, turned)
+    # Both see the same draws, so independent draws' errors are more than enough.
+    assert_same_law(first.draws, second.draws, (first.info["ess"], second.info["ess"]))
+
+
+@pytest.mark.parametrize("metric", [entry.name for entry in registry.entries("metric")])
+def test_exact_for_gaussians_reaches_the_noise_floor(
+    method: Method, gaussians: GaussianShards, metric: str
+) -> None:
+    if not method.exact_for_gaussians:
+        pytest.skip(f"{name_of(method)} does not claim it")
+    rng = np.random.default_rng(5)
+    measure = registry.get("metric", metric).target
+    truth, *others = (Sample(gaussians.exact(rng, NUM_DRAWS), NUM_DRAWS) for _ in range(9))
+    floor = [measure(other, truth).value for other in others]
+    result = run(method, given_to(method, gaussians))
+    figure = measure(Sample(result.draws, result.info["ess"]), truth)
+    # The figure's own standard error and the floor's spread over eight readings.
+    error = np.hypot(figure.standard_error, np.std(floor, ddof=1))
+    assert figure.value - np.mean(floor) < 3.5 * error
+
+
+def test_a_near_singular_covariance_is_named(method: Method) -> None:
+    if "covariance" not in method.needs:
+        pytest.skip(f"{name_of(method)} uses no covariance")
+    shards = make_shards(np.random.default_rng(6), NUM_SHARDS, 3)
+    given = everything(shards, 200)
+    for draws in (given.values, given.inflated):
+        draws[2, :, 2] = draws[2, :, 0] * (1 + 1e-9 * draws[2, :, 1])
+    with pytest.raises(DrawsError, match=r"shard 2, coordinate [02]: a linear combination"):
+        run(method, jax.tree.map(jax.numpy.asarray, given))
+
+
+@pytest.mark.parametrize("need", sorted(set(NEEDS) - {"covariance", "reference"}))
+def test_what_is_missing_is_named(method: Method, gaussians: GaussianShards, need: str) -> None:
+    if need not in method.needs:
+        pytest.skip(f"{name_of(method)} does not need it")
+    field = "values" if need == "draws" else need
+    parts = vars(everything(gaussians, 50)) | {field: None}
+    with pytest.raises(DrawsError, match=rf"'{name_of(method)}' needs {field}"):
+        run(method, ShardDraws(**parts))

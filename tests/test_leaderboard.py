@@ -1,0 +1,256 @@
+"""Records to tables, from records made by hand whose figures are known."""
+
+import math
+
+import pytest
+from handmade import failed, record
+
+from dncbench.leaderboard import MAX_OTHER_LOAD, boards
+from dncbench.tables import cells, header, to_markdown
+
+
+def _board(records):
+    (board,) = boards(records)
+    return board
+
+
+def _row(board, method):
+    (row,) = [row for row in board.rows if row.method == method]
+    return row
+
+
+def _series(method, values, error=1e-9, **fields):
+    return [
+        record(method, split, {"mah@1": value}, error=error, **fields)
+        for split, value in enumerate(values)
+    ]
+
+
+def _best(records):
+    return {row.method for row in _board(records).rows if row.scores["mah@1"].best}
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_score_is_the_mean_and_sd_over_splits():
+    board = _board(_series("alpha", [1.0, 2.0, 6.0], error=0.3))
+    score = _row(board, "alpha").scores["mah@1"]
+    assert score.mean == pytest.approx(3.0, rel=1e-15)
+    assert score.sd == pytest.approx(math.sqrt(7.0), rel=1e-15)
+    assert score.standard_error == pytest.approx(0.3 / math.sqrt(3), rel=1e-15)
+    assert _row(board, "alpha").splits == 3
+
+
+def test_single_split_has_no_sd():
+    row = _row(_board([record()]), "alpha")
+    assert row.scores["mah@1"].sd is None
+    assert cells(_board([record()]))[0][2] == "1.00*"
+
+
+def test_floor_and_grade_come_from_the_records():
+    board = _board([record(floor=(0.25, 0.5)), record("beta", floor=(0.25, 0.5))])
+    assert (board.floor["mah@1"]["mean"], board.floor["mah@1"]["sd"]) == (0.25, 0.5)
+    assert board.grade == "B"
+    doubtful = record("beta", reference={"grade": "C", "failures": ["R-hat"]})
+    assert _board([record(), doubtful]).grade == "C"
+
+
+def test_metrics_stand_in_their_order_and_rows_best_first():
+    values = {"skew@1": 1.0, "mah@1": 3.0, "iad@1": 1.0}
+    other = {"skew@1": 2.0, "mah@1": 2.0, "iad@1": 2.0}
+    board = _board([record("worse", values=values), record("better", values=other)])
+    assert board.metrics == ["mah@1", "iad@1", "skew@1"]
+    assert [row.method for row in board.rows] == ["better", "worse"]
+    assert header(board)[:5] == ["method", "track", "mah", "iad", "skew"]
+
+
+# ---------------------------------------------------------------- marks
+
+
+@pytest.mark.parametrize(("gap", "tied"), [(0.276, True), (0.278, False)])
+def test_one_split_is_tied_by_its_monte_carlo_error(gap, tied):
+    # 1.96 * sqrt(0.1**2 + 0.1**2) = 0.2772
+    records = _series("alpha", [1.0], error=0.1) + _series("beta", [1.0 + gap], error=0.1)
+    assert _best(records) == ({"alpha", "beta"} if tied else {"alpha"})
+
+
+@pytest.mark.parametrize(("shift", "tied"), [(0.87, True), (0.89, False)])
+def test_five_splits_are_tied_by_students_t(shift, tied):
+    # Gaps shift + (-1, 0, 0, 0, 1): sd sqrt(1/2); t(0.975, 4) = 2.776; 2.776 sqrt(1/10) = 0.878
+    gaps = [shift - 1, shift, shift, shift, shift + 1]
+    records = _series("alpha", [5.0] * 5) + _series("beta", [5.0 + gap for gap in gaps])
+    assert _best(records) == ({"alpha", "beta"} if tied else {"alpha"})
+
+
+def test_ties_are_judged_on_paired_differences():
+    # Between splits both spread widely; split by split beta is always worse by 0.1.
+    base = [1.0, 3.0, 5.0, 7.0, 9.0]
+    assert _best(_series("alpha", base) + _series("beta", [b + 0.1 for b in base])) == {"alpha"}
+
+
+def test_pairs_are_matched_by_split_and_not_by_order():
+    base = [1.0, 3.0, 5.0]
+    shifted = _series("beta", [b + 0.1 for b in base])
+    assert _best(_series("alpha", base) + shifted[::-1]) == {"alpha"}
+
+
+def test_two_splits_say_too_little_about_their_spread():
+    assert _best(_series("alpha", [1.0, 1.0]) + _series("beta", [1.0, 3.0])) == {"alpha"}
+
+
+def test_equal_figures_are_tied():
+    assert _best(_series("alpha", [1.0, 2.0, 3.0]) + _series("beta", [1.0, 2.0, 3.0])) == {
+        "alpha",
+        "beta",
+    }
+
+
+def test_methods_without_a_common_split_are_not_tied():
+    records = [record("alpha", 0, error=1.0), record("beta", 1, {"mah@1": 1.1}, error=1.0)]
+    assert _best(records) == {"alpha"}
+
+
+def test_every_metric_is_marked_on_its_own():
+    records = [
+        record("alpha", values={"mah@1": 1.0, "iad@1": 2.0}),
+        record("beta", values={"mah@1": 2.0, "iad@1": 1.0}),
+    ]
+    board = _board(records)
+    for method, best in (("alpha", "mah@1"), ("beta", "iad@1")):
+        marks = {metric for metric, score in _row(board, method).scores.items() if score.best}
+        assert marks == {best}
+
+
+def test_the_oracle_is_last_and_never_the_best():
+    records = [record("oracle", values={"mah@1": 0.1}, track="reference"), record("alpha")]
+    board = _board(records)
+    assert [row.method for row in board.rows] == ["alpha", "oracle"]
+    assert _best(records) == {"alpha"}
+
+
+@pytest.mark.parametrize(("value", "at_floor"), [(0.1, True), (0.699, True), (0.701, False)])
+def test_at_floor_is_within_two_sds_of_the_floor(value, at_floor):
+    board = _board([record(values={"mah@1": value}, floor=(0.5, 0.1))])
+    assert _row(board, "alpha").scores["mah@1"].at_floor is at_floor
+    assert ("°" in cells(board)[0][2]) is at_floor
+
+
+# ---------------------------------------------------------------- never mixed
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"budget": "quick"}, {"scheme": "sorted-by-label"}, {"seed": 1}, {"problem": "other"}],
+)
+def test_other_terms_are_another_board(other):
+    found = boards([record(values={"mah@1": 1.0}), record(values={"mah@1": 3.0}, **other)])
+    assert sorted(row.scores["mah@1"].mean for b in found for row in b.rows) == [1.0, 3.0]
+    assert len(found) == 2
+
+
+def test_other_contents_of_a_budget_or_another_space_are_another_board():
+    changed, natural = record(), record()
+    changed["identity"]["budget"]["num_draws"] = 99
+    natural["identity"]["space"] = "natural"
+    assert len(boards([record(), changed, natural])) == 3
+
+
+def test_problems_and_budgets_can_be_picked():
+    records = [record(), record(problem="other"), record(budget="quick")]
+    assert {board.problem for board in boards(records, problems=["other"])} == {"other"}
+    assert {board.budget for board in boards(records, budgets=["quick"])} == {"quick"}
+    assert boards(records, problems=["neither"]) == []
+    assert boards([]) == []
+
+
+def test_settings_are_rows_of_their_own():
+    board = _board([record(), record(label="alpha[x=1]", values={"mah@1": 9.0})])
+    assert {row.method for row in board.rows} == {"alpha", "alpha[x=1]"}
+
+
+def test_stale_methods_are_left_out_and_counted():
+    stale = [record("consensus", split, {"mah@1": 9.0}, method_version=0) for split in (0, 1)]
+    board = _board([record("consensus"), *stale])
+    assert board.stale == 2
+    assert _row(board, "consensus").scores["mah@1"].mean == 1.0
+    assert "2 stale records (of older versions) are left out" in to_markdown([board])
+
+
+def test_stale_problems_are_left_out_and_counted():
+    board = _board([record(problem="spambase", problem_version=0)])
+    assert (board.rows, board.stale) == ([], 1)
+
+
+def test_stale_metrics_are_left_out():
+    board = _board([record(values={"mah@0": 9.0, "mah@1": 1.0})])
+    assert board.metrics == ["mah@1"]
+
+
+def test_versions_of_a_plugin_that_is_not_loaded_are_never_mixed():
+    records = [
+        record("ghost", 0, {"mah@1": 1.0}, method_version=1),
+        record("ghost", 1, {"mah@1": 3.0}, method_version=2),
+    ]
+    means = [row.scores["mah@1"].mean for board in boards(records) for row in board.rows]
+    assert means
+    assert set(means) <= {1.0, 3.0}
+
+
+# ---------------------------------------------------------------- what is missing
+
+
+def test_failed_cells_stay_visible_with_their_reason():
+    board = _board([record(), failed("beta", 0, "ValueError: no|luck"), failed("beta", 1)])
+    row = _row(board, "beta")
+    assert (row.splits, row.scores, row.bytes) == (0, {}, None)
+    assert row.notes == ["2 failed: ValueError: no|luck"]
+    assert [each.method for each in board.rows] == ["alpha", "beta"]
+    assert "- beta: 2 failed: ValueError: no|luck" in to_markdown([board])
+
+
+def test_cell_that_is_not_applicable_says_why():
+    board = _board([failed("alpha", reason="needs labels", status="not applicable")])
+    assert _row(board, "alpha").notes == ["1 not applicable: needs labels"]
+    assert board.metrics == []
+
+
+def test_failed_split_is_left_out_of_the_mean():
+    row = _row(_board([record(), failed("alpha", 1)]), "alpha")
+    assert (row.splits, row.scores["mah@1"].mean) == (1, 1.0)
+    assert row.notes == ["1 failed: ValueError: no"]
+
+
+def test_warnings_are_counted():
+    row = _row(_board([record(warnings=["R-hat"]), record(split=1)]), "alpha")
+    assert row.notes == ["1 with warnings"]
+
+
+# ---------------------------------------------------------------- seconds
+
+
+def test_seconds_are_means_and_compiling_counts_once():
+    slow = record().get("seconds") | {"sampling": 4.0, "compile": 1.5, "sampling_compile": 0.0}
+    row = _row(_board([record(), record(split=1, seconds=slow)]), "alpha")
+    assert row.seconds["sampling"] == 3.0
+    assert row.seconds["compile"] == 1.5
+    assert row.seconds["sampling_compile"] == 8.0
+    assert row.bytes == 57_600
+
+
+@pytest.mark.parametrize(
+    ("load", "kept"), [(None, True), (MAX_OTHER_LOAD, True), (MAX_OTHER_LOAD + 0.01, False)]
+)
+def test_seconds_made_beside_other_work_stay_off_the_board(load, kept):
+    slow = record()["seconds"] | {"merge": 100.0}
+    busy = record(split=1, seconds=slow, other_load_cores=load)
+    row = _row(_board([record(), busy]), "alpha")
+    assert row.seconds["merge"] == (50.125 if kept else 0.25)
+    assert row.notes == ([] if kept else ["1 timed beside other work"])
+    assert row.splits == 2
+
+
+def test_row_without_a_quiet_record_has_no_seconds():
+    board = _board([record(other_load_cores=1.5)])
+    assert _row(board, "alpha").seconds == {}
+    assert cells(board)[0][4:9] == ["-"] * 5

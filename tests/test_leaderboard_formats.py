@@ -1,0 +1,81 @@
+"""The leaderboard's formats give back the figures of the boards."""
+
+import csv
+import io
+import json
+
+import pytest
+from handmade import failed, record
+
+from dncbench.leaderboard import boards
+from dncbench.tables import LEGEND, cells, header, to_csv, to_json, to_markdown
+
+
+@pytest.fixture
+def found():
+    values = {"mah@1": 1 / 3, "iad@1": 2 / 3}
+    return boards(
+        [
+            record("alpha", 0, values),
+            record("alpha", 1, {"mah@1": 0.1, "iad@1": 0.2}),
+            record("beta", 0, {"mah@1": 4.0, "iad@1": 0.001}, label='beta[x="a,b"]'),
+            failed("gamma", 0, "ValueError: line one\nline two, with a comma"),
+            record("alpha", seed=7),
+        ]
+    )
+
+
+def test_csv_reads_back_to_the_same_figures(found):
+    lines = list(csv.DictReader(io.StringIO(to_csv(found))))
+    rows = [(board, row) for board in found for row in board.rows]
+    assert len(lines) == len(rows) == 4
+    for line, (board, row) in zip(lines, rows, strict=True):
+        assert (line["problem"], line["scheme"], line["budget"], line["seed"], line["space"]) == (
+            board.problem,
+            board.scheme,
+            board.budget,
+            str(board.seed),
+            board.space,
+        )
+        assert (line["method"], line["track"]) == (row.method, row.track)
+        assert (int(line["splits"]), line["notes"]) == (row.splits, "; ".join(row.notes))
+        for metric in ("mah@1", "iad@1"):
+            score = row.scores.get(metric)
+            assert line[f"{metric} mean"] == (str(score.mean) if score else "")
+            assert line[f"{metric} se"] == (str(score.standard_error) if score else "")
+            assert line[f"{metric} best"] == (str(int(score.best)) if score else "")
+            if score:
+                assert float(line[f"{metric} floor"]) == board.floor[metric]["mean"]
+        for phase in ("sampling", "merge"):
+            assert line[f"seconds {phase}"] == str(row.seconds.get(phase, ""))
+
+
+def test_json_reads_back_to_the_same_figures(found):
+    read = json.loads(to_json(found))
+    assert [board["seed"] for board in read] == [board.seed for board in found]
+    for plain, board in zip(read, found, strict=True):
+        assert plain["floor"] == board.floor
+        for each, row in zip(plain["rows"], board.rows, strict=True):
+            assert each["method"] == row.method
+            assert each["scores"] == {name: vars(s) for name, s in row.scores.items()}
+            assert each["seconds"] == row.seconds
+
+
+def test_markdown_reads_back_to_the_cells_of_the_table(found):
+    text = to_markdown(found)
+    blocks = text.split("### ")[1:]
+    assert len(blocks) == len(found)
+    for block, board in zip(blocks, found, strict=True):
+        table = [line for line in block.splitlines() if line.startswith("|")]
+        read = [[cell.strip() for cell in line[1:-1].split("|")] for line in table]
+        assert read[0] == header(board)
+        assert set(read[1]) == {"---"}
+        wanted = [[cell.replace("\n", " ") for cell in row] for row in cells(board)]
+        assert read[2:] == wanted
+        assert LEGEND.replace("*", "\\*") in block
+
+
+def test_no_boards_make_no_rows():
+    assert to_markdown([]) == ""
+    assert json.loads(to_json([])) == []
+    assert len(to_csv([]).splitlines()) == 1

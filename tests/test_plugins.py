@@ -1,0 +1,162 @@
+"""Plugins: files and entry points, and what is left of one that raises."""
+
+import subprocess
+import sys
+
+import pytest
+from handmade import import_shipped
+
+from dncbench import Method, load_plugin, register_method, registry
+from dncbench.errors import ContractError, PluginError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shipped_imported():
+    import_shipped()
+
+
+def _names(kind):
+    return {entry.name for entry in registry.entries(kind)}
+
+
+class Whole(Method):
+    """A method that misses nothing."""
+
+    def fit(self, shard, key):
+        return shard.values
+
+    def merge(self, messages, key, num_draws):
+        return messages[0, :num_draws], {}
+
+
+# ---------------------------------------------------------------- plugin files
+
+GOOD = '''
+from dncbench import register_metric
+
+@register_metric("ones")
+def ones(approximation, reference):
+    """Always one."""
+'''
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_plugin_registers_and_twice_is_once(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(GOOD)
+    first = load_plugin(file)
+    target = registry.get("metric", "ones").target
+    assert load_plugin(str(file)) == first
+    assert registry.get("metric", "ones").target is target
+    assert sys.modules[first].ones is target
+
+
+def test_missing_plugin_is_named(tmp_path):
+    with pytest.raises(PluginError, match=r"plugin .*absent\.py: no such file"):
+        load_plugin(tmp_path / "absent.py")
+
+
+@pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize(
+    ("tail", "line", "what"),
+    [
+        ("\n1 / 0\n", 8, "ZeroDivisionError"),
+        ("\nimport no_such_package_at_all\n", 8, "ModuleNotFoundError"),
+        ("\ndef helper():\n    raise KeyError(1)\n\nhelper()\n", 9, "KeyError"),
+        ("\ndef :\n", 8, "SyntaxError"),
+    ],
+)
+def test_raising_plugin_names_file_and_line_and_is_withdrawn(tmp_path, tail, line, what):
+    file = tmp_path / "raising.py"
+    file.write_text(GOOD + tail)
+    before = set(sys.modules)
+    with pytest.raises(PluginError) as caught:
+        load_plugin(file)
+    assert str(file) in str(caught.value)
+    assert f"line {line}" in str(caught.value)
+    assert what in str(caught.value)
+    assert "ones" not in _names("metric")
+    assert not [name for name in set(sys.modules) - before if "raising" in name]
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_plugin_that_breaks_a_contract_is_named_and_withdrawn(tmp_path):
+    file = tmp_path / "contract.py"
+    file.write_text(GOOD + '\n@register_metric("mah")\ndef mine(a, b):\n    """Mine."""\n')
+    with pytest.raises(ContractError, match=r"plugin .*contract\.py: metric 'mah' is already"):
+        load_plugin(file)
+    assert "ones" not in _names("metric")
+
+
+def test_plugin_that_raises_leaves_shipped_names_usable(tmp_path):
+    file = tmp_path / "raising.py"
+    file.write_text("import dncbench.methods.consensus\nraise RuntimeError\n")
+    code = (
+        "import sys\nfrom dncbench import registry\n"
+        "try:\n    registry.load_plugin(sys.argv[1])\n"
+        "except registry.PluginError:\n    print(registry.get('method', 'consensus').id)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, file], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == "consensus@1\n", done.stderr[-300:]
+
+
+# ---------------------------------------------------------------- entry points
+
+
+class Point:
+    """Stands in for an installed entry point."""
+
+    def __init__(self, name, load):
+        self.name, self.value, self.load = name, f"{name}_package", load
+
+
+@pytest.fixture
+def install(monkeypatch, clean_registry):
+    """Install these entry points for one test."""
+
+    def install(*points):
+        def found(group):
+            return points if group == "dncbench.plugins" else ()
+
+        monkeypatch.setattr(registry, "entry_points", found)
+        registry._load_entry_points.cache_clear()
+
+    yield install
+    registry._load_entry_points.cache_clear()
+
+
+def _broken():
+    raise OSError("its library is gone")
+
+
+def test_entry_point_that_raises_warns_and_the_others_go_on(install):
+    def load():
+        register_method("installed")(Whole)
+
+    install(Point("bad", _broken), Point("good", load))
+    with pytest.warns(UserWarning, match=r"plugin 'bad' \(bad_package\).*its library is gone"):
+        names = _names("method")
+    assert "installed" in names
+    assert "consensus" in names
+    assert registry.get("method", "installed").target is Whole
+
+
+def test_what_a_raising_entry_point_had_registered_is_withdrawn(install):
+    def load():
+        register_method("leftover")(Whole)
+        _broken()
+
+    install(Point("bad", load))
+    with pytest.warns(UserWarning, match="'bad'"):
+        names = _names("method")
+    assert "leftover" not in names
+
+
+def test_entry_points_are_loaded_once(install):
+    calls = []
+    install(Point("counted", lambda: calls.append(1)))
+    for kind in ("problem", "method", "metric"):
+        registry.entries(kind)
+    assert calls == [1]
