@@ -206,8 +206,11 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
     timed = [record for record in scored if (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD]
     for phase in timed[0]["seconds"] if timed else ():
         spent = [record["seconds"][phase] for record in timed]
-        # A program is compiled once and used by every split.
-        row.seconds[phase] = max(spent) if "compile" in phase else float(np.mean(spent))
+        if "compile" in phase:
+            # A program is compiled once, by whichever split came first.
+            spent = [max(spent)] if max(spent) > 0 or len(timed) == len(scored) else []
+        if spent:
+            row.seconds[phase] = float(np.mean(spent))
     if scored:
         row.bytes = round(np.mean([record["bytes_communicated"] for record in scored]))
     if len(timed) < len(scored):

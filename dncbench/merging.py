@@ -226,6 +226,9 @@ def _plain(value: Any) -> Any:
 
 def _stack_given(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Arrays with equally many draws per shard, from what a user gave."""
+    for name, value in given.items():
+        if value is not None and not hasattr(value, "__len__"):
+            raise DrawsError(f"{name} must be an array or a list with one entry for each shard")
     lists = {
         name: [np.asarray(shard, dtype=np.float64) for shard in value]
         for name, value in given.items()
@@ -242,9 +245,16 @@ def _stack_given(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             if shard.ndim != rank or shard.size == 0:
                 shape = "(T,)" if rank == 1 else "(T, d)"
                 raise DrawsError(f"{name} of shard {s} has shape {shard.shape}; expected {shape}")
-        dims = {shard.shape[1:] for shard in shards}
-        if len(dims) > 1:
-            raise DrawsError(f"{name}: shards disagree on the dimension: {sorted(dims)}")
+    dims = {
+        f"{name} of shard {s}": shard.shape[1]
+        for name, shards in lists.items()
+        for s, shard in enumerate(shards)
+        if name != "log_density"
+    }
+    (first, dim), *others = dims.items()
+    for other, its_dim in others:
+        if its_dim != dim:
+            raise DrawsError(f"{other} has {its_dim} dimensions, {first} has {dim}")
     counts = [len(shard) for shard in lists.get("values", [])]
     for name in ("log_density", "score"):
         if name in lists and [len(shard) for shard in lists[name]] != counts:

@@ -92,8 +92,8 @@ def sample(
     key_adapt, key_sample = jax.random.split(key)
     on_round("adapting")
     adapted: Timed = _adapt(densities, jax.random.split(key_adapt, num_densities), dim, settings)
-    geometry, positions = adapted.value
-    _require_finite(geometry, names)
+    geometry, positions, at_mode = adapted.value
+    _require_finite(at_mode, names)
     compile_seconds, run_seconds = adapted.compile, adapted.run
 
     steps = settings.num_draws // settings.num_chains
@@ -158,13 +158,16 @@ def _diagnose(
     ]
 
 
-def _require_finite(geometry: Geometry, names: tuple[str, ...]) -> None:
-    bad = np.argwhere(~np.isfinite(np.asarray(geometry.mean)))
-    if len(bad):
-        shard, coordinate = bad[0]
+def _require_finite(at_mode: tuple[Array, Array], names: tuple[str, ...]) -> None:
+    values, scores = (np.asarray(part) for part in at_mode)
+    for shard, (value, score) in enumerate(zip(values, scores, strict=True)):
+        bad = np.flatnonzero(~np.isfinite(score))
+        if np.isfinite(value) and not len(bad):
+            continue
+        what = f"its score in {names[bad[0]]}" if np.isfinite(value) else f"it is {value}"
         raise DrawsError(
-            f"shard {shard}: the log density has no finite mode in {names[coordinate]}; check "
-            "log_prior and log_likelihood at zero, and that the prior is proper"
+            f"shard {shard}: the log density is not finite where sampling starts ({what}); "
+            "check log_prior and log_likelihood at zero, and that the prior is proper"
         )
 
 
@@ -220,7 +223,8 @@ def find_mode(
 
 def _adapt_one(
     density: Density, key: PRNGKeyArray, dim: int, settings: SamplerSettings
-) -> tuple[Geometry, Float[Array, "chains dim"]]:
+) -> tuple[Geometry, Float[Array, "chains dim"], tuple[Array, Array]]:
+    """Geometry, the chains' last positions, and log density and score at the mode."""
     from blackjax.adaptation.step_size import dual_averaging_adaptation
     from blackjax.mcmc import nuts
 
@@ -287,7 +291,7 @@ def _adapt_one(
     )
     eta = mode + spread @ laplace.T
     (geometry, eta, _), _ = jax.lax.scan(window, (geometry, eta, moments), windows)
-    return geometry, eta
+    return geometry, eta, jax.value_and_grad(density)(mode)
 
 
 def _record(moments: tuple, number: Array, visited: Array) -> tuple:
@@ -323,7 +327,7 @@ def _pool(moments: tuple, number: Array, geometry: Geometry, dense: bool) -> Geo
 
 def _adapt_all(
     densities: Density, keys: PRNGKeyArray, dim: int, settings: SamplerSettings
-) -> tuple[Geometry, Float[Array, "S chains dim"]]:
+) -> tuple[Geometry, Float[Array, "S chains dim"], tuple[Array, Array]]:
     return eqx.filter_vmap(_adapt_one, in_axes=(eqx.if_array(0), 0, None, None))(
         densities, keys, dim, settings
     )

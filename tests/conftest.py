@@ -16,9 +16,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(
-    session_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _own_folders(session_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DNCBENCH_CACHE", str(session_cache))
     monkeypatch.setenv("DNCBENCH_RESULTS", str(tmp_path / "results"))
 

@@ -156,7 +156,10 @@ def test_the_oracle_is_refused(values: np.ndarray, num_shards: int) -> None:
         (np.zeros((3, 5, 0)), r"values of shard 0 has shape \(5, 0\)"),
         (np.zeros((0, 5, 2)), r"one entry for each shard"),
         ([], r"one entry for each shard"),
-        ([np.zeros((5, 2)), np.zeros((5, 3))], r"disagree on the dimension"),
+        (
+            [np.zeros((5, 2)), np.zeros((5, 3))],
+            r"values of shard 1 has 3 dimensions, values of shard 0 has 2",
+        ),
         (None, r"merge needs draws"),
     ],
 )

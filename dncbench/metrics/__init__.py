@@ -41,8 +41,13 @@ class Figure(NamedTuple):
 
 
 def groups(num_draws: int) -> list[np.ndarray]:
-    """Row numbers of the jackknife's groups; rows are dealt out in turn."""
-    return [np.arange(start, num_draws, NUM_GROUPS) for start in range(NUM_GROUPS)]
+    """Row numbers of the jackknife's groups.
+
+    Dealt out at random (the same way every time), because rows have an order: draws of
+    the shards in turn, or of a chain in time, would make the groups unlike random samples.
+    """
+    order = np.random.default_rng(0).permutation(num_draws)
+    return [order[start::NUM_GROUPS] for start in range(NUM_GROUPS)]
 
 
 def jackknife_error(

@@ -1,6 +1,7 @@
 """Laws of every registered merge method; a new one is held to them without being named here."""
 
 import json
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -19,6 +20,13 @@ KEY = jax.random.key(11)
 FALSE_ALARM = 1e-4  # of each comparison of means or standard deviations
 
 NAMES = [entry.name for entry in registry.entries("method")]
+TARGETS = {name: registry.get("method", name).target for name in NAMES}
+
+
+def those(condition: Callable[[type[Method]], bool]) -> pytest.MarkDecorator:
+    """Hold only the methods to a law that it is meant for."""
+    chosen = [name for name, target in TARGETS.items() if condition(target)]
+    return pytest.mark.parametrize("method", chosen, indirect=True)
 
 
 @pytest.fixture(params=NAMES)
@@ -138,9 +146,8 @@ def test_one_shard_is_the_posterior_already(method: Method) -> None:
     assert_same_law(result.draws, own, (result.info["ess"], NUM_DRAWS))
 
 
+@those(lambda target: "reference" not in target.needs)  # the oracle has one shard
 def test_the_order_of_shards_does_not_matter(method: Method, gaussians: GaussianShards) -> None:
-    if is_oracle(method):
-        pytest.skip("the oracle has one shard")
     shards = given_to(method, gaussians)
     turned = jax.tree.map(lambda leaf: leaf[np.array([2, 0, 3, 1])], shards)
     first, second = run(method, shards), run(method, turned)
@@ -148,12 +155,11 @@ def test_the_order_of_shards_does_not_matter(method: Method, gaussians: Gaussian
     assert_same_law(first.draws, second.draws, (first.info["ess"], second.info["ess"]))
 
 
+@those(lambda target: target.exact_for_gaussians)
 @pytest.mark.parametrize("metric", [entry.name for entry in registry.entries("metric")])
 def test_exact_for_gaussians_reaches_the_noise_floor(
     method: Method, gaussians: GaussianShards, metric: str
 ) -> None:
-    if not method.exact_for_gaussians:
-        pytest.skip(f"{name_of(method)} does not claim it")
     rng = np.random.default_rng(5)
     measure = registry.get("metric", metric).target
     truth, *others = (Sample(gaussians.exact(rng, NUM_DRAWS), NUM_DRAWS) for _ in range(9))
@@ -165,9 +171,8 @@ def test_exact_for_gaussians_reaches_the_noise_floor(
     assert figure.value - np.mean(floor) < 3.5 * error
 
 
+@those(lambda target: "covariance" in target.needs)
 def test_a_near_singular_covariance_is_named(method: Method) -> None:
-    if "covariance" not in method.needs:
-        pytest.skip(f"{name_of(method)} uses no covariance")
     shards = make_shards(np.random.default_rng(6), NUM_SHARDS, 3)
     given = everything(shards, 200)
     for draws in (given.values, given.inflated):
@@ -176,10 +181,16 @@ def test_a_near_singular_covariance_is_named(method: Method) -> None:
         run(method, jax.tree.map(jax.numpy.asarray, given))
 
 
-@pytest.mark.parametrize("need", sorted(set(NEEDS) - {"covariance", "reference"}))
+@pytest.mark.parametrize(
+    ("method", "need"),
+    [
+        (name, need)
+        for name, target in TARGETS.items()
+        for need in sorted(target.needs - {"covariance", "reference"})
+    ],
+    indirect=["method"],
+)
 def test_what_is_missing_is_named(method: Method, gaussians: GaussianShards, need: str) -> None:
-    if need not in method.needs:
-        pytest.skip(f"{name_of(method)} does not need it")
     field = "values" if need == "draws" else need
     parts = vars(everything(gaussians, 50)) | {field: None}
     with pytest.raises(DrawsError, match=rf"'{name_of(method)}' needs {field}"):
