@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from dncbench import diagnostics
 from dncbench.problem import Density
@@ -80,7 +80,7 @@ def elliptical_slice(
 
 
 def _chains(
-    density: Density, geometry: Geometry, z: Array, keys: PRNGKeyArray, num_draws: int
+    density: Density, geometry: Geometry, z: Array, keys: Key[Array, " C"], num_draws: int
 ) -> tuple[Float[Array, "C d"], Float[Array, "C T d"]]:
     from blackjax.mcmc import elliptical_slice as blackjax_slice
 

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from dncbench.configure import configure, label
 from dncbench.draws import evenly
@@ -44,7 +44,7 @@ class MergeResult:
 
 
 def merge(
-    values: Float[Array, "S T d"] | Sequence[Float[Array, "T_s d"]] | None,
+    values: Any,
     method: str = "swiss",
     *,
     log_density: Any = None,
@@ -146,6 +146,8 @@ def run_method(
         ) from error
     scarcest = float(np.min(np.asarray(shards.ess))) if shards.ess is not None else used.shape[1]
     plain["ess"] = float(min(plain.get("ess", scarcest), num_draws))
+    if not plain["ess"] > 0:
+        raise DrawsError(f"method {name!r} reports an ess of {plain['ess']}; it must be positive")
     size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(messages))
     return MergeResult(draws, plain, seconds, int(size))
 
@@ -168,7 +170,7 @@ def _merge_program() -> Program:
 
 
 def _run_traced(
-    method: Method, shards: ShardDraws, keys: PRNGKeyArray, key: PRNGKeyArray, num_draws: int
+    method: Method, shards: ShardDraws, keys: Key[Array, " S"], key: PRNGKeyArray, num_draws: int
 ) -> tuple[Any, dict[str, Any], dict[str, float], Any]:
     fitted = _fit_program()(method, shards, keys)
     merged = _merge_program()(method, fitted.value, key, num_draws)
@@ -191,7 +193,7 @@ def _one_shard(shards: ShardDraws, s: int) -> ShardDraws:
 
 
 def _run_untraced(
-    method: Method, shards: ShardDraws, keys: PRNGKeyArray, key: PRNGKeyArray, num_draws: int
+    method: Method, shards: ShardDraws, keys: Key[Array, " S"], key: PRNGKeyArray, num_draws: int
 ) -> tuple[Any, dict[str, Any], dict[str, float], Any]:
     messages, fit_seconds = [], []
     for s in range(len(keys)):
@@ -304,8 +306,8 @@ def _known_ess(shards: ShardDraws, kept: dict[str, Any]) -> Array:
     return jnp.full(draws.shape[0], float(draws.shape[1]))
 
 
-def _coordinate(index: int, names: Sequence[str] | None) -> str:
-    return f"coordinate {index} ({names[index]})" if names else f"coordinate {index}"
+def _coordinate(index: int | np.integer, names: Sequence[str] | None) -> str:
+    return f"coordinate {index} ({names[int(index)]})" if names else f"coordinate {index}"
 
 
 def _check_draws(

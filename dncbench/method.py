@@ -22,7 +22,8 @@ NEEDS = {
 class ShardDraws(eqx.Module):
     """What one shard holds when ``fit`` runs on it.
 
-    Only what the method's ``needs`` name is there; the rest is None.
+    Only what the method's ``needs`` name is there; the rest is None. The framework
+    holds all shards in one, stacked along a leading axis of S; ``fit`` sees no such axis.
 
     Attributes:
         values: (T, d) subposterior draws.
@@ -33,11 +34,11 @@ class ShardDraws(eqx.Module):
             smallest bulk ESS over coordinates, T where it is not known.
     """
 
-    values: Float[Array, "T d"] | None = None
-    log_density: Float[Array, " T"] | None = None
-    score: Float[Array, "T d"] | None = None
-    inflated: Float[Array, "T d"] | None = None
-    ess: Float[Array, ""] | None = None
+    values: Float[Array, "*S T d"] | None = None
+    log_density: Float[Array, "*S T"] | None = None
+    score: Float[Array, "*S T d"] | None = None
+    inflated: Float[Array, "*S T_inflated d"] | None = None
+    ess: Float[Array, "*S"] | None = None
 
 
 class Method(eqx.Module):

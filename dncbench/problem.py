@@ -93,7 +93,8 @@ class Density(eqx.Module):
                + likelihood_weight · Σ_i mask_i · log likelihood(θ, y_i),   θ = constrain(η).
 
     The log-Jacobian belongs to the prior in η-space and carries its weight;
-    otherwise the product of S subposteriors would be off by |J|^(S-1).
+    otherwise the product of S subposteriors would be off by |J|^(S-1). Stacked along a
+    leading axis of S it is a whole split; a call evaluates one.
 
     Attributes:
         problem: the model.
@@ -105,9 +106,9 @@ class Density(eqx.Module):
 
     problem: Problem
     observations: PyTree[Array]
-    mask: Float[Array, " n"]
-    prior_weight: Float[Array, ""]
-    likelihood_weight: Float[Array, ""]
+    mask: Float[Array, "*S n"]
+    prior_weight: Float[Array, "*S"]
+    likelihood_weight: Float[Array, "*S"]
 
     def __call__(self, eta: Float[Array, " dim"]) -> Float[Array, ""]:
         """The log density at η, shape ()."""

@@ -1,8 +1,9 @@
 """What a run tells its display."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What a run tells its display; every method may do nothing."""
 

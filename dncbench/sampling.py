@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from dncbench import diagnostics
 from dncbench.draws import Draws
@@ -326,7 +326,7 @@ def _pool(moments: tuple, number: Array, geometry: Geometry, dense: bool) -> Geo
 
 
 def _adapt_all(
-    densities: Density, keys: PRNGKeyArray, dim: int, settings: SamplerSettings
+    densities: Density, keys: Key[Array, " S"], dim: int, settings: SamplerSettings
 ) -> tuple[Geometry, Float[Array, "S chains dim"], tuple[Array, Array]]:
     return eqx.filter_vmap(_adapt_one, in_axes=(eqx.if_array(0), 0, None, None))(
         densities, keys, dim, settings
@@ -379,7 +379,7 @@ def _advance_all(
     densities: Density,
     geometry: Geometry,
     positions: Float[Array, "S chains dim"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " S"],
     num_steps: int,
     settings: SamplerSettings,
 ) -> tuple[Float[Array, "S chains dim"], _Trace]:

@@ -1,5 +1,6 @@
 """SwISS: every draw is mapped by its shard's affine transformation, and all are pooled."""
 
+import abc
 from typing import Any, ClassVar
 
 import jax
@@ -30,26 +31,38 @@ def transformation(
     return root @ symmetric_power(inverse_root @ covariance @ inverse_root, -0.5) @ inverse_root
 
 
-def _fit(draws: Float[Array, "T d"]) -> tuple[Array, Array, Array]:
-    return (draws, *mean_and_covariance(draws))
+class _AffineMaps(Method):
+    """Map every shard's draws to the moments of (Π_s N(μ_s, C_s))^share, and pool them."""
 
+    exact_for_gaussians: ClassVar = True
 
-def _merge(
-    messages: tuple[Float[Array, "S T d"], Float[Array, "S d"], Float[Array, "S d d"]],
-    num_draws: int,
-    share: float,
-) -> Float[Array, "num_draws d"]:
-    """Map every shard's draws to the mean and covariance of (Π_s N(μ_s, C_s))^share; pool."""
-    draws, means, covariances = messages
-    mean, precision = product(means, jax.vmap(inverse)(covariances))
-    target = inverse(share * precision)
-    maps = jax.vmap(transformation, (None, 0))(target, covariances)
-    centred = thinned(draws, num_draws) - means[:, None]
-    return pooled(mean + jnp.einsum("sij,stj->sti", maps, centred), num_draws)
+    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+        """The draws (T, d), their mean (d,) and covariance (d, d)."""
+        draws = shard.inflated if "inflated" in self.needs else shard.values
+        assert draws is not None
+        return (draws, *mean_and_covariance(draws))
+
+    @abc.abstractmethod
+    def share(self, num_shards: int) -> float:
+        """The power of the product of Gaussians that is aimed at."""
+
+    def merge(
+        self,
+        messages: tuple[Float[Array, "S T d"], Float[Array, "S d"], Float[Array, "S d d"]],
+        key: PRNGKeyArray,
+        num_draws: int,
+    ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
+        """Map and pool."""
+        draws, means, covariances = messages
+        mean, precision = product(means, jax.vmap(inverse)(covariances))
+        target = inverse(self.share(len(draws)) * precision)
+        maps = jax.vmap(transformation, (None, 0))(target, covariances)
+        centred = thinned(draws, num_draws) - means[:, None]
+        return pooled(mean + jnp.einsum("sij,stj->sti", maps, centred), num_draws), {}
 
 
 @register_method("swiss", version=1)
-class Swiss(Method):
+class Swiss(_AffineMaps):
     """SwISS: inflated subposterior draws, mapped affinely to a common mean and covariance.
 
     On draws of the inflated subposteriors p(θ) p(Y_s given θ)^S, with means μ_s and
@@ -59,40 +72,24 @@ class Swiss(Method):
     """
 
     needs: ClassVar = frozenset({"inflated", "covariance"})
-    exact_for_gaussians: ClassVar = True
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
-        """The inflated draws (T, d), their mean (d,) and covariance (d, d)."""
-        assert shard.inflated is not None
-        return _fit(shard.inflated)
-
-    def merge(
-        self, messages: tuple[Array, Array, Array], key: PRNGKeyArray, num_draws: int
-    ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
-        """Map and pool."""
-        return _merge(messages, num_draws, share=1.0 / len(messages[0])), {}
+    def share(self, num_shards: int) -> float:
+        """1/S: an inflated subposterior is as narrow as the posterior already."""
+        return 1.0 / num_shards
 
 
 @register_method("swiss-product", version=1)
-class SwissProduct(Method):
+class SwissProduct(_AffineMaps):
     """SwISS's affine maps applied to plain subposterior draws: another estimator.
 
-    Plain subposteriors p(θ)^(1/S) p(Y_s given θ) are S times as wide, so the sums
+    Plain subposteriors p(θ)^(1/S) p(Y_s given θ) have about S times the variance, so sums
     replace the means: V = (Σ_s C_s⁻¹)⁻¹, m = V Σ_s C_s⁻¹ μ_s, A_s C_s A_sᵀ = V. The
     first two moments of Gaussian subposteriors come out exactly; other shape is kept
     as it is in a shard, where skewness is about sqrt(S) times that of the posterior.
     """
 
     needs: ClassVar = frozenset({"draws", "covariance"})
-    exact_for_gaussians: ClassVar = True
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
-        """The draws (T, d), their mean (d,) and covariance (d, d)."""
-        assert shard.values is not None
-        return _fit(shard.values)
-
-    def merge(
-        self, messages: tuple[Array, Array, Array], key: PRNGKeyArray, num_draws: int
-    ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
-        """Map and pool."""
-        return _merge(messages, num_draws, share=1.0), {}
+    def share(self, num_shards: int) -> float:
+        """1: the product itself."""
+        return 1.0

@@ -39,8 +39,17 @@ _SPAMBASE = Dataset(
 )
 
 
+class _FourShards(LogisticRegression):
+    """What the data set and its twin share."""
+
+    num_shards: int = 4
+    prior_variance: float = 5.0
+
+    columns: ClassVar = _COLUMNS
+
+
 @register_problem("spambase", version=1)
-class Spambase(LogisticRegression):
+class Spambase(_FourShards):
     """Spam or not, from 57 word, character and capital-run frequencies: d = 58, 4 shards.
 
     All 4601 e-mails are used and no column is rescaled; prior N(0, 5) on every
@@ -52,10 +61,6 @@ class Spambase(LogisticRegression):
         prior_variance: of each coefficient.
     """
 
-    num_shards: int = 4
-    prior_variance: float = 5.0
-
-    columns: ClassVar = _COLUMNS
     source: ClassVar = (
         "Hopkins, Reeber, Forman & Suermondt (1999), Spambase, UCI Machine Learning Repository, "
         "doi:10.24432/C53G6X, CC BY 4.0"
@@ -75,7 +80,7 @@ class Spambase(LogisticRegression):
 
 
 @register_problem("spambase-twin", version=1)
-class SpambaseTwin(LogisticRegression):
+class SpambaseTwin(_FourShards):
     """Synthetic data of spambase's shape with known parameters; needs no download.
 
     Columns are zero-inflated log-normals: 54 frequencies, zero in 50 to 97 e-mails
@@ -88,10 +93,6 @@ class SpambaseTwin(LogisticRegression):
         prior_variance: of each coefficient.
     """
 
-    num_shards: int = 4
-    prior_variance: float = 5.0
-
-    columns: ClassVar = _COLUMNS
     source: ClassVar = "simulated from a fixed key, after the shape of UCI's spambase"
 
     def data(self, key: PRNGKeyArray) -> dict[str, Float[Array, " n ..."]]:
@@ -110,7 +111,7 @@ class SpambaseTwin(LogisticRegression):
         logit = frequencies @ slopes
         rate = _NUM_SPAM / _NUM_EMAILS
 
-        def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = bracket
             middle = 0.5 * (low + high)
             too_low = jnp.mean(jax.nn.sigmoid(middle + logit)) < rate

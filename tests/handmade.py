@@ -9,6 +9,7 @@ from typing import Any
 import dncbench.methods
 import dncbench.metrics
 import dncbench.problems
+from dncbench import Method, registry
 from dncbench.store import RECORD_SCHEMA
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -96,6 +97,21 @@ def import_shipped() -> None:
     for package in (dncbench.problems, dncbench.methods, dncbench.metrics):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
+
+
+def names(kind: Any) -> set[str]:
+    """All registered names of a kind."""
+    return {entry.name for entry in registry.entries(kind)}
+
+
+class Whole(Method):
+    """A method that misses nothing."""
+
+    def fit(self, shard, key):
+        return shard.values
+
+    def merge(self, messages, key, num_draws):
+        return messages[0, :num_draws], {}
 
 
 def copied_plugins(folder: Path, *names: str) -> list[str]:

@@ -4,29 +4,15 @@ import subprocess
 import sys
 
 import pytest
-from handmade import import_shipped
+from handmade import Whole, import_shipped, names
 
-from dncbench import Method, load_plugin, register_method, registry
+from dncbench import load_plugin, register_method, registry
 from dncbench.errors import ContractError, PluginError
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _shipped_imported():
     import_shipped()
-
-
-def _names(kind):
-    return {entry.name for entry in registry.entries(kind)}
-
-
-class Whole(Method):
-    """A method that misses nothing."""
-
-    def fit(self, shard, key):
-        return shard.values
-
-    def merge(self, messages, key, num_draws):
-        return messages[0, :num_draws], {}
 
 
 # ---------------------------------------------------------------- plugin files
@@ -75,7 +61,7 @@ def test_raising_plugin_names_file_and_line_and_is_withdrawn(tmp_path, tail, lin
     assert str(file) in str(caught.value)
     assert f"line {line}" in str(caught.value)
     assert what in str(caught.value)
-    assert "ones" not in _names("metric")
+    assert "ones" not in names("metric")
     assert not [name for name in set(sys.modules) - before if "raising" in name]
 
 
@@ -85,7 +71,7 @@ def test_plugin_that_breaks_a_contract_is_named_and_withdrawn(tmp_path):
     file.write_text(GOOD + '\n@register_metric("mah")\ndef mine(a, b):\n    """Mine."""\n')
     with pytest.raises(ContractError, match=r"plugin .*contract\.py: metric 'mah' is already"):
         load_plugin(file)
-    assert "ones" not in _names("metric")
+    assert "ones" not in names("metric")
 
 
 def test_plugin_that_raises_leaves_shipped_names_usable(tmp_path):
@@ -137,7 +123,7 @@ def test_entry_point_that_raises_warns_and_the_others_go_on(install):
 
     install(Point("bad", _broken), Point("good", load))
     with pytest.warns(UserWarning, match=r"plugin 'bad' \(bad_package\).*its library is gone"):
-        names = _names("method")
+        names = names("method")
     assert "installed" in names
     assert "consensus" in names
     assert registry.get("method", "installed").target is Whole
@@ -150,7 +136,7 @@ def test_what_a_raising_entry_point_had_registered_is_withdrawn(install):
 
     install(Point("bad", load))
     with pytest.warns(UserWarning, match="'bad'"):
-        names = _names("method")
+        names = names("method")
     assert "leftover" not in names
 
 

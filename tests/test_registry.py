@@ -18,20 +18,6 @@ def _shipped_imported():
     import_shipped()
 
 
-def _names(kind):
-    return {entry.name for entry in registry.entries(kind)}
-
-
-class Whole(Method):
-    """A method that misses nothing."""
-
-    def fit(self, shard, key):
-        return shard.values
-
-    def merge(self, messages, key, num_draws):
-        return messages[0, :num_draws], {}
-
-
 class WholeProblem(Problem):
     """A problem that misses nothing."""
 
@@ -129,17 +115,17 @@ def test_one_name_may_serve_different_kinds():
 
 
 @pytest.mark.usefixtures("clean_registry")
-def test_method_that_misses_parts_is_refused_with_their_names():
+def test_method_that_misses_parts_is_refused_with_theirnames():
     class Half(Method):
         """Has no merge and no fit."""
 
     with pytest.raises(ContractError, match=r"method 'half'.*Half misses fit, merge;"):
         register_method("half")(Half)
-    assert "half" not in _names("method")
+    assert "half" not in names("method")
 
 
 @pytest.mark.usefixtures("clean_registry")
-def test_problem_that_misses_parts_is_refused_with_their_names():
+def test_problem_that_misses_parts_is_refused_with_theirnames():
     class Half(Problem):
         """Has data and shards only."""
 
@@ -150,7 +136,7 @@ def test_problem_that_misses_parts_is_refused_with_their_names():
 
     with pytest.raises(ContractError, match=r"Half misses dim, log_likelihood, log_prior;"):
         register_problem("half")(Half)
-    assert "half" not in _names("problem")
+    assert "half" not in names("problem")
 
 
 @pytest.mark.usefixtures("clean_registry")
@@ -177,7 +163,7 @@ def test_method_with_wrong_needs_is_refused(needs, complaint):
     wrong = type("Wrong", (Whole,), {"__doc__": "Wrong needs.", "needs": needs})
     with pytest.raises(ContractError, match=f"method 'wrong': class Wrong: {complaint}"):
         register_method("wrong")(wrong)
-    assert "wrong" not in _names("method")
+    assert "wrong" not in names("method")
 
 
 @pytest.mark.usefixtures("clean_registry")
@@ -202,7 +188,7 @@ def test_class_without_a_docstring_is_refused():
     Silent.__doc__ = ""
     with pytest.raises(ContractError, match=r"Silent needs a docstring"):
         register_method("silent")(Silent)
-    assert "silent" not in _names("method")
+    assert "silent" not in names("method")
 
 
 @pytest.mark.usefixtures("clean_registry")
@@ -218,7 +204,7 @@ def test_class_without_a_docstring_is_refused():
 def test_metric_of_wrong_arity_is_refused(function, count):
     with pytest.raises(ContractError, match=rf"exactly two arguments.*it takes {count}"):
         register_metric("wrong")(function)
-    assert "wrong" not in _names("metric")
+    assert "wrong" not in names("metric")
 
 
 @pytest.mark.usefixtures("clean_registry")
