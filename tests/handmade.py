@@ -99,7 +99,7 @@ def import_shipped() -> None:
             importlib.import_module(module.name)
 
 
-def names(kind: Any) -> set[str]:
+def registered_names(kind: Any) -> set[str]:
     """All registered names of a kind."""
     return {entry.name for entry in registry.entries(kind)}
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from handmade import Whole, import_shipped, names
+from handmade import Whole, import_shipped, registered_names
 
 from dncbench import load_plugin, register_method, registry
 from dncbench.errors import ContractError, PluginError
@@ -61,7 +61,7 @@ def test_raising_plugin_names_file_and_line_and_is_withdrawn(tmp_path, tail, lin
     assert str(file) in str(caught.value)
     assert f"line {line}" in str(caught.value)
     assert what in str(caught.value)
-    assert "ones" not in names("metric")
+    assert "ones" not in registered_names("metric")
     assert not [name for name in set(sys.modules) - before if "raising" in name]
 
 
@@ -71,7 +71,7 @@ def test_plugin_that_breaks_a_contract_is_named_and_withdrawn(tmp_path):
     file.write_text(GOOD + '\n@register_metric("mah")\ndef mine(a, b):\n    """Mine."""\n')
     with pytest.raises(ContractError, match=r"plugin .*contract\.py: metric 'mah' is already"):
         load_plugin(file)
-    assert "ones" not in names("metric")
+    assert "ones" not in registered_names("metric")
 
 
 def test_plugin_that_raises_leaves_shipped_names_usable(tmp_path):
@@ -123,7 +123,7 @@ def test_entry_point_that_raises_warns_and_the_others_go_on(install):
 
     install(Point("bad", _broken), Point("good", load))
     with pytest.warns(UserWarning, match=r"plugin 'bad' \(bad_package\).*its library is gone"):
-        names = names("method")
+        names = registered_names("method")
     assert "installed" in names
     assert "consensus" in names
     assert registry.get("method", "installed").target is Whole
@@ -136,7 +136,7 @@ def test_what_a_raising_entry_point_had_registered_is_withdrawn(install):
 
     install(Point("bad", load))
     with pytest.warns(UserWarning, match="'bad'"):
-        names = names("method")
+        names = registered_names("method")
     assert "leftover" not in names
 
 
