@@ -19,9 +19,7 @@ def console(**options: Any) -> Any:
 
 
 def print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> None:
-    """Print the boards of the records as tables."""
-    from rich.table import Table
-
+    """Print the boards of the records; accuracy and cost apart where the screen is narrow."""
     from dncbench import leaderboard, tables
 
     found = leaderboard.boards(records, problems, budgets)
@@ -30,28 +28,38 @@ def print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> 
         click.echo("no records yet; make some with: dncbench run")
         return
     for board in found:
-        table = Table(
-            title=tables.title(board),
-            title_justify="left",
-            caption=tables.LEGEND,
-            caption_justify="left",
-        )
-        for column in tables.header(board):
-            plain = column in ("method", "track")
-            table.add_column(
-                column,
-                justify="left" if plain else "right",
-                no_wrap=column in ("method", "mah", "iad", "skew"),
-            )
-        *rows, floor = tables.cells(board)
-        for row in rows:
-            table.add_row(*row)
-        table.add_section()
-        table.add_row(*floor)
-        screen.print(table)
+        header, rows = tables.header(board), tables.cells(board)
+        columns = range(len(header))
+        widths = [max(len(row[c]) for row in [header, *rows]) + 3 for c in columns]
+        accuracy = 2 + len(board.metrics) + 1  # method, track, metrics, splits
+        parts = [list(columns)]
+        if sum(widths) + 1 > screen.width:
+            parts = [list(columns)[:accuracy], [0, *columns[accuracy:]]]
+        screen.print(tables.title(board))
+        for part in parts:
+            screen.print(_table(header, rows, part))
+        screen.print(tables.LEGEND)
         for note in tables.notes(board):
             screen.print(f"  {note}")
         screen.print()
+
+
+def _table(header: list[str], rows: list[list[str]], columns: list[int]) -> Any:
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        text = header[column] in ("method", "track")
+        table.add_column(
+            header[column], justify="left" if text else "right", no_wrap=header[column] == "method"
+        )
+    *methods, floor = rows
+    for row in methods:
+        table.add_row(*(row[column] for column in columns))
+    if len(columns) > 1 and any(floor[column] for column in columns[1:]):
+        table.add_section()
+        table.add_row(*(floor[column] for column in columns))
+    return table
 
 
 def print_certificate(
