@@ -257,7 +257,7 @@ class Bench:
         info = draws.info | {
             "sizes": sizes,
             "other_load": other.cores,
-            "warnings": _complaints(draws, kind),
+            "warnings": _complaints(draws, kind, settings.min_ess),
         }
         draws = replace(draws, info=info)
         self.cache.put("draws", cache_key, draws.arrays(), info)
@@ -326,10 +326,11 @@ def _summary(draws: Draws) -> dict[str, Any]:
     }
 
 
-def _complaints(draws: Draws, kind: str) -> list[str]:
+def _complaints(draws: Draws, kind: str, min_ess: float) -> list[str]:
+    """What a reader should know of shards that were not sampled as well as was asked."""
     return [
         f"{kind} shard {number}: R-hat {shard['max_rhat']:.3f} in {shard['max_rhat_parameter']}, "
         f"bulk ESS {shard['min_ess_bulk']:.0f} in {shard['min_ess_bulk_parameter']}"
         for number, shard in enumerate(draws.info["diagnostics"])
-        if shard["max_rhat"] > MAX_RHAT
+        if shard["max_rhat"] > MAX_RHAT or shard["min_ess_bulk"] < min_ess
     ]

@@ -27,11 +27,6 @@ def ess_tail(values: Float[np.ndarray, "chains draws dim"]) -> np.ndarray:
     return _stats().ess(values, chain_axis=0, draw_axis=1, method="tail", prob=_TAILS)
 
 
-def ess_mean(values: Float[np.ndarray, "chains draws dim"]) -> np.ndarray:
-    """Effective sample size for the mean of each coordinate, (dim,)."""
-    return _stats().ess(values, chain_axis=0, draw_axis=1, method="mean")
-
-
 def mcse(values: Float[np.ndarray, "chains draws dim"], of: str) -> np.ndarray:
     """Monte Carlo standard error of each coordinate's "mean" or "sd", (dim,)."""
     return _stats().mcse(values, chain_axis=0, draw_axis=1, method=of)

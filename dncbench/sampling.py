@@ -254,8 +254,9 @@ def _adapt_one(
                 target,
                 jnp.exp(averaging.log_step_size),
                 jnp.ones(dim),
-                # A badly scaled early window must not build trees of 1023 leapfrogs.
-                max_num_doublings=7,
+                # A badly scaled early window must not build trees of 1023 leapfrogs, nor one
+                # chain with a tiny step hold up all others.
+                max_num_doublings=5,
             )
             states, info = jax.vmap(move)(keys, states, averaging)
             # A step size for each chain, so that one started in a stiff region shrinks
