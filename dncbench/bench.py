@@ -36,6 +36,8 @@ SAMPLING_VERSION = 1
 """Raised when the same settings give other subposterior draws; cached ones are then not used."""
 
 MAX_RHAT = 1.01
+MAX_DIVERGENT = 0.01
+"""Share of divergent transitions above which a shard's draws come with a warning."""
 
 # Rough costs in units of one merge, for the time that is left.
 REFERENCE_UNITS, SAMPLING_UNITS = 20.0, 12.0
@@ -328,9 +330,18 @@ def _summary(draws: Draws) -> dict[str, Any]:
 
 def _complaints(draws: Draws, kind: str, min_ess: float) -> list[str]:
     """What a reader should know of shards that were not sampled as well as was asked."""
-    return [
-        f"{kind} shard {number}: R-hat {shard['max_rhat']:.3f} in {shard['max_rhat_parameter']}, "
-        f"bulk ESS {shard['min_ess_bulk']:.0f} in {shard['min_ess_bulk_parameter']}"
-        for number, shard in enumerate(draws.info["diagnostics"])
-        if shard["max_rhat"] > MAX_RHAT or shard["min_ess_bulk"] < min_ess
-    ]
+    num_steps = draws.info["rounds"] * draws.values.shape[1]
+    lines = []
+    for number, shard in enumerate(draws.info["diagnostics"]):
+        if shard["max_rhat"] > MAX_RHAT or shard["min_ess_bulk"] < min_ess:
+            lines.append(
+                f"{kind} shard {number}: R-hat {shard['max_rhat']:.3f} in "
+                f"{shard['max_rhat_parameter']}, bulk ESS {shard['min_ess_bulk']:.0f} in "
+                f"{shard['min_ess_bulk_parameter']}"
+            )
+        if shard["divergences"] > MAX_DIVERGENT * num_steps:
+            lines.append(
+                f"{kind} shard {number}: {shard['divergences'] / num_steps:.1%} of the "
+                "transitions diverged"
+            )
+    return lines

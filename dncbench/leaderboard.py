@@ -219,9 +219,9 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
         reasons = [record["reason"] for record in records if record["status"] == status]
         if reasons:
             row.notes.append(f"{len(reasons)} {status}: {reasons[0]}")
-    warned = sum(bool(record.get("warnings")) for record in scored)
+    warned = [record["warnings"] for record in scored if record.get("warnings")]
     if warned:
-        row.notes.append(f"{warned} with warnings")
+        row.notes.append(f"{len(warned)} with warnings, e.g. {warned[0][0]}")
     return row
 
 

@@ -74,7 +74,6 @@ def settings_for(budget: Budget) -> SamplerSettings:
         num_chains=budget.num_chains,
         min_ess=max(REFERENCE_EFFICIENCY * num_draws, budget.min_reference_ess),
         window_steps=budget.window_steps,
-        target_acceptance=0.9,  # fewer divergences than the usual 0.8, for the truth's sake
     )
 
 

@@ -44,7 +44,8 @@ class SamplerSettings:
             density have this bulk ESS in every coordinate.
         num_windows: adaptation windows; the last adapts the step size alone.
         window_steps: steps of each window.
-        target_acceptance: mean acceptance that the step size aims at.
+        target_acceptance: mean acceptance that the step size aims at; 0.9 costs up to a
+            third more gradients than the usual 0.8 and diverges several times less.
         most_rounds: give up on ``min_ess`` after so many times ``num_draws``.
     """
 
@@ -53,7 +54,7 @@ class SamplerSettings:
     min_ess: float = 0.0
     num_windows: int = 7
     window_steps: int = 75
-    target_acceptance: float = 0.8
+    target_acceptance: float = 0.9
     most_rounds: int = 6
 
 

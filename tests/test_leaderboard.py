@@ -223,7 +223,7 @@ def test_failed_split_is_left_out_of_the_mean():
 
 def test_warnings_are_counted():
     row = _row(_board([record(warnings=["R-hat"]), record(split=1)]), "alpha")
-    assert row.notes == ["1 with warnings"]
+    assert row.notes == ["1 with warnings, e.g. R-hat"]
 
 
 # ---------------------------------------------------------------- seconds
