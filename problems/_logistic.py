@@ -13,8 +13,8 @@ from dncbench.problem import Problem
 def bernoulli_log_likelihood(logit: Float[Array, ""], label: Float[Array, ""]) -> Float[Array, ""]:
     """log Bernoulli(label | sigmoid(logit)), finite for every logit; nothing is clipped.
 
-    log(1 + exp(-|x|)) has absolute error below 1e-15, and costs half of what log1p
-    costs in a compiled float64 program. One branch for both terms keeps the gradient
+    log(1 + exp(-|x|)) has absolute error below 1e-15, and is cheaper than
+    log1p in a compiled float64 program. One branch for both terms keeps the gradient
     right at a logit of exactly zero.
     """
     positive = logit >= 0.0
