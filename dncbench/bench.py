@@ -18,11 +18,19 @@ from dncbench import environment, reference, registry
 from dncbench.budget import Budget
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError, NotApplicableError
+from dncbench.importance import UNTRUSTED, importance
 from dncbench.merging import MergeResult, run_method
 from dncbench.method import Method, ShardDraws
 from dncbench.metrics import Sample
 from dncbench.precision import derive_key
-from dncbench.problem import Problem, load_data, num_observations, subposteriors
+from dncbench.problem import (
+    Density,
+    Problem,
+    full_posterior,
+    load_data,
+    num_observations,
+    subposteriors,
+)
 from dncbench.progress import Progress
 from dncbench.reference import Reference
 from dncbench.registry import Entry
@@ -38,6 +46,10 @@ SAMPLING_VERSION = 1
 MAX_RHAT = 1.01
 MAX_DIVERGENT = 0.01
 """Share of divergent transitions above which a shard's draws come with a warning."""
+
+MAX_MERGE_RHAT = 1.05
+MIN_MERGE_ESS = 100.0
+"""A merge whose inner MCMC has a larger R-hat or a smaller ESS is marked unreliable."""
 
 # Rough costs in units of one merge, for the time that is left.
 REFERENCE_UNITS, SAMPLING_UNITS = 20.0, 12.0
@@ -135,11 +147,12 @@ class Bench:
                 self.problem.parameter_names,
             )
         theta = np.asarray(jax.vmap(self.problem.constrain)(jnp.asarray(result.draws)))
+        ratios = self._importance(result)
         self._keep(cell, result)
         loads = [draws.info["other_load"] for draws in sampled.values()] + [other.cores]
         known = [load for load in loads if load is not None]
         return {
-            "status": "ok",
+            **_status(result.info),
             "metrics": self._scored(theta, result.info["ess"], name),
             "seconds": {
                 "sampling": sum(draws.info["seconds"] for draws in sampled.values()),
@@ -150,9 +163,11 @@ class Bench:
             "bytes_communicated": result.bytes_communicated,
             "num_draws": len(theta),
             "info": result.info,
+            "importance": ratios,
             "shards": {kind: _summary(draws) for kind, draws in sampled.items()},
             "warnings": [
-                *result.info.get("warnings", []),
+                *result.info["warnings"],
+                *_untrusted(ratios),
                 *(line for draws in sampled.values() for line in draws.info["warnings"]),
             ],
         }
@@ -169,8 +184,15 @@ class Bench:
             log_density=None if plain is None else jnp.asarray(plain.log_density),
             score=None if plain is None else jnp.asarray(plain.score),
             inflated=None if inflated is None else jnp.asarray(inflated.values),
+            density=self._densities(cell.split) if "model" in cell.method.needs else None,
             ess=jnp.minimum(jnp.asarray(ess), self.budget.draws_per_shard),
         )
+
+    def _importance(self, result: MergeResult) -> dict[str, Any] | None:
+        if result.log_density is None:
+            return None
+        posterior = full_posterior(self.problem, self.data)
+        return importance(posterior, result.draws, result.log_density)
 
     def _scored(
         self, theta: Float[np.ndarray, "N d"], ess: float, name: str
@@ -237,13 +259,7 @@ class Bench:
         if found is not None:
             arrays, info = found
             return Draws(**arrays, num_chains=settings.num_chains, info=info)
-        shard_of = assign(
-            self.scheme,
-            derive_key(self.seed, self.entry.name, name),
-            num_observations(self.data),
-            self.problem.num_shards,
-            self.problem.labels(self.data),
-        )
+        shard_of = self._shard_of(split)
         densities = subposteriors(self.problem, self.data, shard_of, inflated=kind == "inflated")
         prefix = f"{self.entry.name}, split {split}, {kind} subposteriors"
         with OtherLoad() as other:
@@ -264,6 +280,18 @@ class Bench:
         draws = replace(draws, info=info)
         self.cache.put("draws", cache_key, draws.arrays(), info)
         return draws
+
+    def _shard_of(self, split: int) -> np.ndarray:
+        return assign(
+            self.scheme,
+            derive_key(self.seed, self.entry.name, f"{self.scheme}-{split}"),
+            num_observations(self.data),
+            self.problem.num_shards,
+            self.problem.labels(self.data),
+        )
+
+    def _densities(self, split: int) -> Density:
+        return subposteriors(self.problem, self.data, self._shard_of(split))
 
     def _verify(self, draws: Draws, shard_of: np.ndarray, kind: str, key: Array) -> None:
         """Recompute log densities and scores of random draws before any method sees them."""
@@ -312,6 +340,25 @@ def kinds_of_draws(method: Method) -> set[str]:
         return set()
     plain = {"draws", "log_density", "score"} & set(method.needs)
     return ({"plain"} if plain else set()) | {"inflated"} & set(method.needs)
+
+
+def _status(info: dict[str, Any]) -> dict[str, str]:
+    """Unreliable where the merge's own sampling did not converge."""
+    reasons = []
+    if info.get("max_rhat", 1.0) > MAX_MERGE_RHAT:
+        reasons.append(f"R-hat of the merge's own sampling {info['max_rhat']:.2f}")
+    if info["ess"] < MIN_MERGE_ESS:
+        reasons.append(f"the merged draws are worth {info['ess']:.0f} independent ones")
+    if reasons:
+        return {"status": "unreliable", "reason": "; ".join(reasons)}
+    return {"status": "ok"}
+
+
+def _untrusted(ratios: dict[str, Any] | None) -> list[str]:
+    if ratios is None or (ratios["k_hat"] is not None and ratios["k_hat"] <= UNTRUSTED):
+        return []
+    k_hat = "not finite" if ratios["k_hat"] is None else f"{ratios['k_hat']:.2f}"
+    return [f"Pareto k-hat {k_hat}: the fitted density misses parts of the posterior"]
 
 
 def _summary(draws: Draws) -> dict[str, Any]:

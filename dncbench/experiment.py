@@ -18,7 +18,7 @@ from dncbench.errors import DncbenchError, NotApplicableError
 from dncbench.progress import Progress, Silent
 from dncbench.registry import Entry
 from dncbench.splits import parse_scheme
-from dncbench.store import Cache, Records
+from dncbench.store import SCORED, Cache, Records
 
 DEFAULT_SPLITS = 5
 
@@ -81,7 +81,7 @@ def plan(
 
 def _is_complete(record: dict[str, Any], metric_ids: set[str]) -> bool:
     """A failed cell is tried again; one without a present metric is scored again."""
-    if record["status"] == "ok":
+    if record["status"] in SCORED:
         return metric_ids <= set(record["metrics"])
     return record["status"] == "not applicable"
 
@@ -89,7 +89,7 @@ def _is_complete(record: dict[str, Any], metric_ids: set[str]) -> bool:
 def _expand(specs: Sequence[str], known: Iterable[Entry]) -> list[str]:
     wanted: list[str] = []
     for spec in specs:
-        wanted += [entry.name for entry in known] if spec == "all" else [spec]
+        wanted += [s for entry in known for s in entry.specs] if spec == "all" else [spec]
     return list(dict.fromkeys(wanted))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from dncbench import registry
-from dncbench.store import canonical
+from dncbench.store import SCORED, canonical
 
 _REFERENCE_TRACK = "reference"
 _CONFIDENCE = 0.95
@@ -31,6 +31,7 @@ class Score:
         standard_error: Monte Carlo standard error of the mean, from the draws' ESS.
         best: best of the board or not to be told from it (see :func:`_tied`).
         at_floor: within two floor sds of what perfect draws read.
+        unreliable: the merge's own sampling did not converge in some split.
     """
 
     mean: float
@@ -38,11 +39,22 @@ class Score:
     standard_error: float
     best: bool = False
     at_floor: bool = False
+    unreliable: bool = False
 
 
 @dataclass
 class Row:
-    """One method on one board."""
+    """One method on one board.
+
+    Attributes:
+        method, track: what it is called, and what it was allowed to use.
+        splits: how many have figures.
+        scores: by metric id.
+        seconds: means over splits, by phase.
+        bytes: mean over splits of what crossed the network.
+        k_hat: largest Pareto k-hat over splits; None where the method has no density.
+        notes: failures, warnings and the like.
+    """
 
     method: str
     track: str
@@ -50,6 +62,7 @@ class Row:
     scores: dict[str, Score] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     bytes: int | None = None
+    k_hat: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -149,7 +162,7 @@ def _board(key: tuple, records: list[dict[str, Any]], stale: int, current: dict)
     by_method: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         by_method.setdefault(record["identity"]["method"]["label"], []).append(record)
-    scored = [record for record in records if record["status"] == "ok"]
+    scored = [record for record in records if record["status"] in SCORED]
     order = {"mah": 0, "iad": 1, "skew": 2}
     metrics = sorted(
         {
@@ -191,7 +204,7 @@ def _board(key: tuple, records: list[dict[str, Any]], stale: int, current: dict)
 
 
 def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
-    scored = [record for record in records if record["status"] == "ok"]
+    scored = [record for record in records if record["status"] in SCORED]
     row = Row(method, records[0]["track"], len(scored))
     for metric in metrics:
         figures = [record["metrics"][metric] for record in scored if metric in record["metrics"]]
@@ -202,6 +215,7 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
                 mean=float(values.mean()),
                 sd=float(values.std(ddof=1)) if len(values) > 1 else None,
                 standard_error=float(np.sqrt(np.sum(errors**2)) / len(errors)),
+                unreliable=any(record["status"] == "unreliable" for record in scored),
             )
     timed = [record for record in scored if (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD]
     for phase in timed[0]["seconds"] if timed else ():
@@ -213,9 +227,11 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
             row.seconds[phase] = float(np.mean(spent))
     if scored:
         row.bytes = round(np.mean([record["bytes_communicated"] for record in scored]))
+    k_hats = [(record.get("importance") or {}).get("k_hat") for record in scored]
+    row.k_hat = max((k_hat for k_hat in k_hats if k_hat is not None), default=None)
     if len(timed) < len(scored):
         row.notes.append(f"{len(scored) - len(timed)} timed beside other work")
-    for status in ("failed", "not applicable"):
+    for status in ("failed", "not applicable", "unreliable"):
         reasons = [record["reason"] for record in records if record["status"] == status]
         if reasons:
             row.notes.append(f"{len(reasons)} {status}: {reasons[0]}")
@@ -235,7 +251,11 @@ def _mark(
     scores = {name: row.scores[metric] for name, row in rows.items() if metric in row.scores}
     for score in scores.values():
         score.at_floor = score.mean <= floor["mean"] + 2 * floor["sd"]
-    merges = {name: s for name, s in scores.items() if rows[name].track != _REFERENCE_TRACK}
+    merges = {
+        name: score
+        for name, score in scores.items()
+        if rows[name].track != _REFERENCE_TRACK and not score.unreliable
+    }
     if not merges:
         return
     best = min(merges, key=lambda name: merges[name].mean)
@@ -252,7 +272,7 @@ def _by_split(records: list[dict[str, Any]], metric: str) -> dict[tuple, tuple[f
             record["metrics"][metric]["standard_error"],
         )
         for record in records
-        if record["status"] == "ok" and metric in record["metrics"]
+        if record["status"] in SCORED and metric in record["metrics"]
     }
 
 

@@ -1,4 +1,4 @@
-"""Running one merge: check the draws, fit every shard, merge, and say what it cost."""
+"""Running one merge: check the draws, ask every shard, merge, and say what it cost."""
 
 import functools
 import time
@@ -8,19 +8,17 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from dncbench.checking import check_draws, coordinate, only_needed, stack_given, warnings_about
 from dncbench.configure import configure, label
-from dncbench.draws import evenly
 from dncbench.errors import DrawsError
-from dncbench.method import Method, ShardDraws
+from dncbench.method import Method, Round, ShardDraws
 from dncbench.precision import derive_key
 from dncbench.store import canonical
 from dncbench.timing import Program
 
-_SINGULAR = 1e-10  # smallest eigenvalue of a correlation matrix that still has digits left
 _TIME_ALL_SHARDS_BELOW = 1.0  # seconds
 
 
@@ -32,15 +30,18 @@ class MergeResult:
         draws: (num_draws, d) float64.
         info: what the method reported; ``ess`` says how many independent draws
             the merged draws are worth; ``warnings`` what a reader should know.
-        seconds: ``compile``, ``fit_total`` (all shards), ``fit_slowest_shard``
+        seconds: ``compile``, ``fit_total`` (all shards, all rounds), ``fit_slowest_shard``
             (one shard alone on its machine), ``merge``.
-        bytes_communicated: size of all messages.
+        bytes_communicated: size of all messages and broadcasts.
+        log_density: (num_draws,) unnormalised log density that the draws were drawn
+            from; None where the method has none.
     """
 
     draws: Float[np.ndarray, "num_draws d"]
     info: dict[str, Any]
     seconds: dict[str, float]
     bytes_communicated: int
+    log_density: Float[np.ndarray, " num_draws"] | None = None
 
 
 def merge(
@@ -50,6 +51,7 @@ def merge(
     log_density: Any = None,
     score: Any = None,
     inflated: Any = None,
+    density: Any = None,
     num_draws: int = 10_000,
     seed: int = 0,
     **hyperparameters: Any,
@@ -66,6 +68,8 @@ def merge(
         score: (S, T, d), where the method uses scores.
         inflated: (S, T, d) draws of the inflated subposteriors
             p(θ) p(Y_s given θ)^S, which ``swiss`` is defined on.
+        density: the shards' log densities, for a method of more than one round: a
+            callable Equinox module of η (d,), its arrays stacked along a leading axis of S.
         num_draws: merged draws wanted.
         seed: equal seeds give equal draws.
         hyperparameters: the method's settings.
@@ -85,8 +89,8 @@ def merge(
     given = {"values": values, "log_density": log_density, "score": score, "inflated": inflated}
     if num_draws < 1:
         raise DrawsError(f"num_draws is {num_draws}; ask for at least one draw")
-    stacked, warnings = _stack_given(given)
-    shards = ShardDraws(**stacked)
+    stacked, warnings = stack_given(given)
+    shards = ShardDraws(**stacked, density=density)
     result = run_method(configured, entry.name, shards, derive_key(seed, entry.name), num_draws)
     result.info["method"] = label(entry, configured)
     result.info["warnings"] = warnings + result.info.get("warnings", [])
@@ -114,13 +118,10 @@ def run_method(
     Raises:
         DrawsError: the method needs what is not there, or cannot use what is.
     """
-    shards = _only_needed(method, name, shards)
-    _check_draws(method, name, shards, parameter_names)
-    num_shards = jax.tree.leaves(shards)[0].shape[0]
-    key_fit, key_merge = jax.random.split(key)
-    keys = jax.random.split(key_fit, num_shards)
+    shards = only_needed(method, name, shards)
+    check_draws(method, name, shards, parameter_names)
     run = _run_traced if method.traceable else _run_untraced
-    draws, info, seconds, messages = run(method, shards, keys, key_merge, num_draws)
+    draws, info, seconds, size = run(method, shards, key, num_draws)
 
     draws = np.asarray(draws, dtype=np.float64)
     used = shards.inflated if shards.values is None else shards.values
@@ -134,9 +135,14 @@ def run_method(
     if len(bad):
         raise DrawsError(
             f"method {name!r} returned a non-finite draw (row {bad[0][0]}, "
-            f"{_coordinate(bad[0][1], parameter_names)}) from finite draws"
+            f"{coordinate(bad[0][1], parameter_names)}) from finite draws"
         )
+    log_density = info.pop("log_density", None)
     plain = {key: _plain(value) for key, value in info.items()}
+    plain["warnings"] = [
+        *_sentences(plain.get("warnings", [])),
+        *warnings_about(method, shards, parameter_names),
+    ]
     try:
         canonical(plain)
     except (TypeError, ValueError) as error:
@@ -148,8 +154,13 @@ def run_method(
     plain["ess"] = float(min(plain.get("ess", scarcest), num_draws))
     if not plain["ess"] > 0:
         raise DrawsError(f"method {name!r} reports an ess of {plain['ess']}; it must be positive")
-    size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(messages))
-    return MergeResult(draws, plain, seconds, int(size))
+    return MergeResult(
+        draws,
+        plain,
+        seconds,
+        size,
+        None if log_density is None else np.asarray(log_density, dtype=np.float64),
+    )
 
 
 # ---------------------------------------------------------------- running
@@ -165,50 +176,129 @@ def _fit_program() -> Program:
 
 
 @functools.cache
+def _refit_program() -> Program:
+    return Program(
+        eqx.filter_vmap(
+            lambda method, shard, broadcast, key: method.refit(shard, broadcast, key),
+            in_axes=(None, eqx.if_array(0), None, 0),
+        )
+    )
+
+
+@functools.cache
+def _aggregate_program() -> Program:
+    return Program(lambda method, rounds, key: method.aggregate(rounds, key))
+
+
+@functools.cache
 def _merge_program() -> Program:
     return Program(lambda method, messages, key, num_draws: method.merge(messages, key, num_draws))
 
 
 def _run_traced(
-    method: Method, shards: ShardDraws, keys: Key[Array, " S"], key: PRNGKeyArray, num_draws: int
-) -> tuple[Any, dict[str, Any], dict[str, float], Any]:
+    method: Method, shards: ShardDraws, key: PRNGKeyArray, num_draws: int
+) -> tuple[Any, dict[str, Any], dict[str, float], int]:
+    key_fit, key_merge = jax.random.split(key)
+    num_shards = _num_shards(shards)
+    keys = jax.random.split(key_fit, num_shards)
     fitted = _fit_program()(method, shards, keys)
-    merged = _merge_program()(method, fitted.value, key, num_draws)
-    draws, info = merged.value
-    # A machine of a cluster fits its own shard alone. Every shard has equally many
-    # draws, so where that is expensive the first one stands for all.
-    timed = range(len(keys) if fitted.run < _TIME_ALL_SHARDS_BELOW else 1)
-    alone = [_fit_program()(method, _one_shard(shards, s), keys[s : s + 1]).run for s in timed]
     seconds = {
-        "compile": fitted.compile + merged.compile,
+        "compile": fitted.compile,
         "fit_total": fitted.run,
-        "fit_slowest_shard": max(alone),
-        "merge": merged.run,
+        "fit_slowest_shard": _alone(_fit_program(), fitted.run, method, shards, keys),
+        "merge": 0.0,
     }
-    return draws, info, seconds, fitted.value
+    rounds: tuple[Round, ...] = (Round(None, fitted.value),)
+    for number in range(1, method.num_rounds):
+        key_round = jax.random.fold_in(key_merge, number)
+        sent = _aggregate_program()(method, rounds, key_round)
+        keys = jax.random.split(jax.random.fold_in(key_fit, number), num_shards)
+        answer = _refit_program()(method, shards, sent.value, keys)
+        rounds = (*rounds, Round(sent.value, answer.value))
+        seconds["compile"] += sent.compile + answer.compile
+        seconds["fit_total"] += answer.run
+        seconds["fit_slowest_shard"] += _alone(
+            _refit_program(), answer.run, method, shards, keys, sent.value
+        )
+        seconds["merge"] += sent.run
+    messages = rounds if method.num_rounds > 1 else fitted.value
+    merged = _merge_program()(method, messages, key_merge, num_draws)
+    seconds["compile"] += merged.compile
+    seconds["merge"] += merged.run
+    draws, info = merged.value
+    # What is broadcast goes to every shard.
+    size = sum(_nbytes(one.messages) + num_shards * _nbytes(one.broadcast) for one in rounds)
+    return draws, dict(info), seconds, size
+
+
+def _alone(
+    program: Program,
+    together: float,
+    method: Method,
+    shards: ShardDraws,
+    keys: Key[Array, " S"],
+    *broadcast: Any,
+) -> float:
+    """Seconds of the slowest shard when each has a machine to itself.
+
+    Every shard has equally many draws, so where that is expensive the first one stands for all.
+    """
+    timed = range(len(keys) if together < _TIME_ALL_SHARDS_BELOW else 1)
+    return max(
+        program(method, _one_shard(shards, s), *broadcast, keys[s : s + 1]).run for s in timed
+    )
 
 
 def _one_shard(shards: ShardDraws, s: int) -> ShardDraws:
-    return jax.tree.map(lambda leaf: leaf[s : s + 1], shards)
+    return jax.tree.map(lambda leaf: leaf[s : s + 1] if eqx.is_array(leaf) else leaf, shards)
+
+
+def _num_shards(shards: ShardDraws) -> int:
+    assert shards.ess is not None  # always there once the draws were checked
+    return len(shards.ess)
+
+
+def _nbytes(message: Any) -> int:
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(message) if leaf is not None]
+    return int(sum(leaf.nbytes for leaf in leaves))
 
 
 def _run_untraced(
-    method: Method, shards: ShardDraws, keys: Key[Array, " S"], key: PRNGKeyArray, num_draws: int
-) -> tuple[Any, dict[str, Any], dict[str, float], Any]:
-    messages, fit_seconds = [], []
-    for s in range(len(keys)):
-        shard = jax.tree.map(lambda leaf: np.asarray(leaf[0]), _one_shard(shards, s))
-        message, elapsed = _timed(method.fit, shard, keys[s])
-        messages.append(message)
-        fit_seconds.append(elapsed)
-    (draws, info), elapsed = _timed(method.merge, messages, key, num_draws)
-    seconds = {
-        "compile": 0.0,
-        "fit_total": sum(fit_seconds),
-        "fit_slowest_shard": max(fit_seconds),
-        "merge": elapsed,
-    }
-    return draws, info, seconds, messages
+    method: Method, shards: ShardDraws, key: PRNGKeyArray, num_draws: int
+) -> tuple[Any, dict[str, Any], dict[str, float], int]:
+    key_fit, key_merge = jax.random.split(key)
+    num_shards = _num_shards(shards)
+    seconds = {"compile": 0.0, "fit_total": 0.0, "fit_slowest_shard": 0.0, "merge": 0.0}
+    alone = [
+        jax.tree.map(
+            lambda leaf: np.asarray(leaf[0]) if eqx.is_array(leaf) else leaf, _one_shard(shards, s)
+        )
+        for s in range(num_shards)
+    ]
+    rounds: tuple[Round, ...] = ()
+    for number in range(method.num_rounds):
+        sent = None
+        if number:
+            key_round = jax.random.fold_in(key_merge, number)
+            sent, elapsed = _timed(method.aggregate, rounds, key_round)
+            seconds["merge"] += elapsed
+        keys = jax.random.split(
+            jax.random.fold_in(key_fit, number) if number else key_fit, num_shards
+        )
+        messages, each = [], []
+        for shard, one_key in zip(alone, keys, strict=True):
+            ask = (method.refit, shard, sent, one_key) if number else (method.fit, shard, one_key)
+            message, elapsed = _timed(*ask)
+            messages.append(message)
+            each.append(elapsed)
+        rounds = (*rounds, Round(sent, messages))
+        seconds["fit_total"] += sum(each)
+        seconds["fit_slowest_shard"] += max(each)
+    answers = rounds if method.num_rounds > 1 else rounds[0].messages
+    (draws, info), elapsed = _timed(method.merge, answers, key_merge, num_draws)
+    seconds["merge"] += elapsed
+    size = sum(_nbytes(one.messages) + num_shards * _nbytes(one.broadcast) for one in rounds)
+    return draws, dict(info), seconds, size
 
 
 def _timed(function: Callable, *arguments: Any) -> tuple[Any, float]:
@@ -223,140 +313,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
-# ---------------------------------------------------------------- checking
-
-
-def _stack_given(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Arrays with equally many draws per shard, from what a user gave."""
-    for name, value in given.items():
-        if value is not None and not hasattr(value, "__len__"):
-            raise DrawsError(f"{name} must be an array or a list with one entry for each shard")
-    lists = {
-        name: [np.asarray(shard, dtype=np.float64) for shard in value]
-        for name, value in given.items()
-        if value is not None
-    }
-    if not lists:
-        raise DrawsError("merge needs draws: pass values, an array (S, T, d) or a list of (T_s, d)")
-    num_shards = {name: len(shards) for name, shards in lists.items()}
-    if len(set(num_shards.values())) > 1 or 0 in num_shards.values():
-        raise DrawsError(f"every argument needs one entry for each shard; got {num_shards}")
-    for name, shards in lists.items():
-        rank = 1 if name == "log_density" else 2
-        for s, shard in enumerate(shards):
-            if shard.ndim != rank or shard.size == 0:
-                shape = "(T,)" if rank == 1 else "(T, d)"
-                raise DrawsError(f"{name} of shard {s} has shape {shard.shape}; expected {shape}")
-    dims = {
-        f"{name} of shard {s}": shard.shape[1]
-        for name, shards in lists.items()
-        for s, shard in enumerate(shards)
-        if name != "log_density"
-    }
-    (first, dim), *others = dims.items()
-    for other, its_dim in others:
-        if its_dim != dim:
-            raise DrawsError(f"{other} has {its_dim} dimensions, {first} has {dim}")
-    counts = [len(shard) for shard in lists.get("values", [])]
-    for name in ("log_density", "score"):
-        if name in lists and [len(shard) for shard in lists[name]] != counts:
-            raise DrawsError(f"{name} must have one entry for each draw in values, shard by shard")
-    stacked, warnings = {}, []
-    for name, shards in lists.items():
-        lengths = [len(shard) for shard in shards]
-        if len(set(lengths)) > 1:
-            warnings.append(f"{name}: thinned {lengths} draws to {min(lengths)} in each shard")
-        rows = [evenly(length, min(lengths)) for length in lengths]
-        stacked[name] = jnp.stack([shard[row] for shard, row in zip(shards, rows, strict=True)])
-    return stacked, warnings
-
-
-_FIELD = {"draws": "values"}
-
-
-def _only_needed(method: Method, name: str, shards: ShardDraws) -> ShardDraws:
-    """Leave out what the method does not use, so that it cannot; refuse what is missing."""
-    if "reference" in method.needs:
-        fields = {"values"}
-        if shards.values is None or shards.values.shape[0] != 1:
-            raise DrawsError(
-                f"method {name!r} needs draws of the full posterior, which only the benchmark has"
-            )
-    else:
-        fields = {_FIELD.get(need, need) for need in method.needs - {"covariance"}}
-    for field in sorted(fields):
-        if getattr(shards, field) is None:
-            hint = (
-                "; for plain subposterior draws use 'swiss-product' or 'consensus'"
-                if field == "inflated"
-                else ""
-            )
-            raise DrawsError(
-                f"method {name!r} needs {field}, which was not given: pass {field}={hint}"
-            )
-    kept = {field: getattr(shards, field) for field in fields}
-    return ShardDraws(**kept, ess=_known_ess(shards, kept))
-
-
-def _known_ess(shards: ShardDraws, kept: dict[str, Any]) -> Array:
-    if shards.ess is not None:
-        return jnp.asarray(shards.ess, dtype=float)
-    draws = kept.get("values", kept.get("inflated"))
-    assert draws is not None
-    return jnp.full(draws.shape[0], float(draws.shape[1]))
-
-
-def _coordinate(index: int | np.integer, names: Sequence[str] | None) -> str:
-    return f"coordinate {index} ({names[int(index)]})" if names else f"coordinate {index}"
-
-
-def _check_draws(
-    method: Method, name: str, shards: ShardDraws, names: Sequence[str] | None
-) -> None:
-    for field in ("values", "log_density", "score", "inflated"):
-        array = getattr(shards, field)
-        if array is None:
-            continue
-        bad = np.argwhere(~np.isfinite(np.asarray(array)))
-        if len(bad):
-            shard, row, *coordinate = (int(i) for i in bad[0])
-            where = f", {_coordinate(coordinate[0], names)}" if coordinate else ""
-            raise DrawsError(
-                f"{field} of shard {shard} has a non-finite entry in draw {row}{where} "
-                f"({len(bad)} in all); remove those draws or sample the shard again"
-            )
-        if "covariance" in method.needs and field in ("values", "inflated"):
-            for s, draws in enumerate(np.asarray(array)):
-                _check_covariance(draws, s, name, names)
-
-
-def _check_covariance(
-    draws: Float[np.ndarray, "T d"], shard: int, name: str, names: Sequence[str] | None
-) -> None:
-    num_draws, dim = draws.shape
-    instead = "or use a method without covariances (average, pooled)"
-    if num_draws <= dim:
-        raise DrawsError(
-            f"shard {shard} has {num_draws} draws in {dim} dimensions, so its covariance is "
-            f"singular and {name!r} cannot weigh it; draw at least {dim + 1} "
-            f"(better 10 x {dim}), {instead}"
-        )
-    centred = draws - draws.mean(0)
-    spread = centred.std(0)
-    # A constant column leaves rounding errors of the mean, not an exact zero.
-    flat = np.flatnonzero(spread <= 1e-14 * np.maximum(np.abs(draws).max(0), 1e-300))
-    if len(flat):
-        raise DrawsError(
-            f"shard {shard}, {_coordinate(flat[0], names)}: the draws are constant, so "
-            f"the covariance is singular; the sampler is stuck or the coordinate is fixed: "
-            f"drop it, {instead}"
-        )
-    standardised = centred / spread
-    eigenvalues, vectors = np.linalg.eigh(standardised.T @ standardised / num_draws)
-    if eigenvalues[0] < _SINGULAR:
-        culprit = int(np.argmax(np.abs(vectors[:, 0])))
-        raise DrawsError(
-            f"shard {shard}, {_coordinate(culprit, names)}: a linear combination of other "
-            f"coordinates, so the covariance is singular (smallest eigenvalue of the correlation "
-            f"matrix {eigenvalues[0]:.1e}); drop the coordinate, {instead}"
-        )
+def _sentences(given: Any) -> list[str]:
+    """A method's warnings as a list; flags say which sentences apply, and to which shards."""
+    if not isinstance(given, dict):
+        return list(given)
+    raised = []
+    for sentence, flags in given.items():
+        flags = np.asarray(flags)
+        if flags.ndim and flags.any():
+            shards = ", ".join(str(shard) for shard in np.flatnonzero(flags))
+            raised.append(f"{sentence} (shards {shards})")
+        elif flags.any():
+            raised.append(sentence)
+    return raised

@@ -42,6 +42,7 @@ class Entry:
             another version are stale and never shown beside current ones.
         summary: first line of its docstring.
         module: where it is defined.
+        variants: settings that "all" runs beside the defaults, e.g. ``("rounds=2",)``.
         target: the class or function; None while only its decorator was read.
     """
 
@@ -51,6 +52,12 @@ class Entry:
     summary: str
     module: str
     target: Any = None
+    variants: tuple[str, ...] = ()
+
+    @property
+    def specs(self) -> list[str]:
+        """What "all" stands for: the name, and the name with each variant's settings."""
+        return [self.name, *(f"{self.name}[{variant}]" for variant in self.variants)]
 
     @property
     def id(self) -> str:
@@ -70,13 +77,21 @@ def register_problem(name: str, *, version: int = 1) -> Callable[[type[T]], type
     return _class_decorator("problem", name, version)
 
 
-def register_method(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
+def register_method(
+    name: str, *, version: int = 1, variants: tuple[str, ...] = ()
+) -> Callable[[type[T]], type[T]]:
     """Register a subclass of :class:`dncbench.Method` under ``name``.
+
+    Args:
+        name: what the command line and the records call it.
+        version: raised whenever the meaning of its figures changes.
+        variants: settings, written as in brackets, that ``--method all`` runs beside
+            the defaults and the contract tests hold to the same laws.
 
     Raises:
         ContractError: the name is taken, or the class misses part of its contract.
     """
-    return _class_decorator("method", name, version)
+    return _class_decorator("method", name, version, variants)
 
 
 def register_metric(name: str, *, version: int = 1) -> Callable[[Callable], Callable]:
@@ -106,7 +121,9 @@ def register_metric(name: str, *, version: int = 1) -> Callable[[Callable], Call
     return decorate
 
 
-def _class_decorator(kind: Kind, name: str, version: int) -> Callable[[type[T]], type[T]]:
+def _class_decorator(
+    kind: Kind, name: str, version: int, variants: tuple[str, ...] = ()
+) -> Callable[[type[T]], type[T]]:
     def decorate(cls: type[T]) -> type[T]:
         # Each contract lives beside the base class it describes.
         base: Any
@@ -125,13 +142,13 @@ def _class_decorator(kind: Kind, name: str, version: int) -> Callable[[type[T]],
         complaint = base.contract_violation(cls)
         if complaint:
             raise ContractError(f"{kind} {name!r}: class {cls.__name__}: {complaint}")
-        _add(kind, name, version, cls)
+        _add(kind, name, version, cls, variants)
         return cls
 
     return decorate
 
 
-def _add(kind: Kind, name: str, version: int, target: Any) -> None:
+def _add(kind: Kind, name: str, version: int, target: Any, variants: tuple[str, ...] = ()) -> None:
     _refuse_second_copy(target)
     place = f"{target.__module__}.{target.__qualname__}"
     earlier = _registered[kind].get(name) or _shipped(kind).get(name)
@@ -142,7 +159,9 @@ def _add(kind: Kind, name: str, version: int, target: Any) -> None:
     summary = (inspect.getdoc(target) or "").strip().split("\n")[0]
     if not summary:
         raise ContractError(f"{kind} {name!r}: {place} needs a docstring; its first line is listed")
-    _registered[kind][name] = Entry(kind, name, version, summary, target.__module__, target)
+    _registered[kind][name] = Entry(
+        kind, name, version, summary, target.__module__, target, variants
+    )
 
 
 def _refuse_second_copy(target: Any) -> None:
@@ -190,7 +209,10 @@ def _decorated(source: str, kind: Kind, module: str) -> Iterable[Entry]:
                 options = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
                 summary = (ast.get_docstring(node) or "").strip().split("\n")[0]
                 name = ast.literal_eval(call.args[0])
-                yield Entry(kind, name, options.get("version", 1), summary, module)
+                variants = options.get("variants", ())
+                yield Entry(
+                    kind, name, options.get("version", 1), summary, module, variants=variants
+                )
 
 
 @functools.cache

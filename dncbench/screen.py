@@ -31,7 +31,7 @@ def print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> 
         header, rows = tables.header(board), tables.cells(board)
         columns = range(len(header))
         widths = [max(len(row[c]) for row in [header, *rows]) + 3 for c in columns]
-        accuracy = 2 + len(board.metrics) + 1  # method, track, metrics, splits
+        accuracy = header.index("splits") + 1
         parts = [list(columns)]
         if sum(widths) + 1 > screen.width:
             parts = [list(columns)[:accuracy], [0, *columns[accuracy:]]]

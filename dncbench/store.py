@@ -21,6 +21,9 @@ import platformdirs
 
 RECORD_SCHEMA = 1
 
+SCORED = ("ok", "unreliable")
+"""Statuses of records with figures; "unreliable": the merge's own sampling did not converge."""
+
 
 def canonical(content: Any) -> str:
     """JSON with sorted keys and no NaN, the same text for the same content."""

@@ -17,7 +17,8 @@ SECONDS_COLUMNS = {
 
 LEGEND = (
     "mean (sd over splits); lower is better. * best, or not to be told from it at 95%. "
-    "° at the noise floor: perfect draws read no better."
+    "° at the noise floor: perfect draws read no better. "
+    "? the merge's own sampling did not converge."
 )
 
 
@@ -26,7 +27,11 @@ def figure_text(score: Score | None) -> str:
     if score is None:
         return "-"
     spread = f" ({_digits(score.sd)})" if score.sd is not None else ""
-    return f"{_digits(score.mean)}{spread}{'*' * score.best}{'°' * score.at_floor}"
+    return f"{_digits(score.mean)}{spread}{_marks(score)}"
+
+
+def _marks(score: Score) -> str:
+    return "*" * score.best + "°" * score.at_floor + "?" * score.unreliable
 
 
 def _digits(value: float) -> str:
@@ -61,7 +66,13 @@ def title(board: Board) -> str:
 def header(board: Board) -> list[str]:
     """Column titles."""
     metrics = [metric.rpartition("@")[0] for metric in board.metrics]
-    return ["method", "track", *metrics, "splits", *SECONDS_COLUMNS.values(), "bytes"]
+    k_hat = ["k-hat"] * _has_k_hat(board)
+    return ["method", "track", *metrics, *k_hat, "splits", *SECONDS_COLUMNS.values(), "bytes"]
+
+
+def _has_k_hat(board: Board) -> bool:
+    """Whether any method of the board has a density to compare with the posterior's."""
+    return any(row.k_hat is not None for row in board.rows)
 
 
 def cells(board: Board) -> list[list[str]]:
@@ -71,6 +82,7 @@ def cells(board: Board) -> list[list[str]]:
             row.method,
             row.track,
             *(figure_text(row.scores.get(metric)) for metric in board.metrics),
+            *(["-" if row.k_hat is None else f"{row.k_hat:.2f}"] * _has_k_hat(board)),
             str(row.splits),
             *(seconds_text(row.seconds.get(phase)) for phase in SECONDS_COLUMNS),
             bytes_text(row.bytes),
@@ -81,7 +93,7 @@ def cells(board: Board) -> list[list[str]]:
         f"{_digits(board.floor[metric]['mean'])} ({_digits(board.floor[metric]['sd'])})"
         for metric in board.metrics
     ]
-    blank = [""] * (len(SECONDS_COLUMNS) + 2)
+    blank = [""] * (len(SECONDS_COLUMNS) + 2 + _has_k_hat(board))
     return [*rows, ["noise floor", "", *floor, *blank]]
 
 
@@ -117,7 +129,7 @@ def to_csv(found: list[Board]) -> str:
     columns = ["problem", "scheme", "budget", "seed", "space", "method", "track", "splits"]
     for metric in metrics:
         columns += [f"{metric} {what}" for what in ("mean", "sd", "se", "floor", "best")]
-    columns += [f"seconds {phase}" for phase in SECONDS_COLUMNS] + ["bytes", "notes"]
+    columns += [f"seconds {phase}" for phase in SECONDS_COLUMNS] + ["bytes", "k-hat", "notes"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -147,7 +159,7 @@ def to_csv(found: list[Board]) -> str:
                     else [None] * 5
                 )
             line += [row.seconds.get(phase) for phase in SECONDS_COLUMNS]
-            writer.writerow([*line, row.bytes, "; ".join(row.notes)])
+            writer.writerow([*line, row.bytes, row.k_hat, "; ".join(row.notes)])
     return buffer.getvalue()
 
 

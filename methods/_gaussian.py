@@ -1,5 +1,6 @@
 """Moments and products of Gaussians, shared by the methods that approximate with them."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
@@ -46,6 +47,40 @@ def symmetric_power(matrix: Float[Array, "d d"], power: float) -> Float[Array, "
     """A symmetric positive-definite matrix to a real power, by its eigenvalues."""
     values, vectors = jnp.linalg.eigh(matrix)
     return (vectors * values**power) @ vectors.T
+
+
+class Whitening(eqx.Module):
+    """Coordinates x = root⁻¹ (θ - mean) in which draws have mean 0 and covariance I.
+
+    Attributes:
+        mean: (d,) sample mean.
+        root: (d, d) symmetric square root of the sample covariance.
+        inverse_root: its inverse.
+    """
+
+    mean: Float[Array, "*S d"]
+    root: Float[Array, "*S d d"]
+    inverse_root: Float[Array, "*S d d"]
+
+    def positions(self, values: Float[Array, "*T d"]) -> Float[Array, "*T d"]:
+        """θ to x."""
+        return (values - self.mean) @ self.inverse_root
+
+    def scores(self, score: Float[Array, "*T d"]) -> Float[Array, "*T d"]:
+        """Gradients with respect to θ to gradients with respect to x: rootᵀ times them."""
+        return score @ self.root
+
+    def original(self, positions: Float[Array, "*T d"]) -> Float[Array, "*T d"]:
+        """Back from x to θ."""
+        return self.mean + positions @ self.root
+
+
+def whitening(draws: Float[Array, "T d"]) -> Whitening:
+    """The whitening of one shard's draws, in their own precision."""
+    mean, covariance = mean_and_covariance(draws)
+    values, vectors = jnp.linalg.eigh(covariance)
+    root = (vectors * jnp.sqrt(values)) @ vectors.T
+    return Whitening(mean, root, (vectors / jnp.sqrt(values)) @ vectors.T)
 
 
 def shuffled(

@@ -1,8 +1,10 @@
 """Laws of every registered merge method; a new one is held to them without being named here."""
 
 import json
+import re
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from gaussian_shards import GaussianShards, make_shards
 from scipy.stats import norm
 
 from dncbench import registry
+from dncbench.configure import configure
 from dncbench.errors import DrawsError
 from dncbench.merging import run_method
 from dncbench.method import NEEDS, Method, ShardDraws
@@ -19,23 +22,34 @@ NUM_SHARDS, NUM_DRAWS, DIM = 4, 4000, 2
 KEY = jax.random.key(11)
 FALSE_ALARM = 1e-4  # of each comparison of means or standard deviations
 
-NAMES = [entry.name for entry in registry.entries("method")]
-TARGETS = {name: registry.get("method", name).target for name in NAMES}
+NAMES = [spec for entry in registry.entries("method") for spec in entry.specs]
+METHODS: dict[str, Method] = {spec: configure("method", spec)[1] for spec in NAMES}
+"""Every registered method, and every variant that it is registered with."""
 
 
-def those(condition: Callable[[type[Method]], bool]) -> pytest.MarkDecorator:
+def those(condition: Callable[[Method], bool]) -> pytest.MarkDecorator:
     """Hold only the methods to a law that it is meant for."""
-    chosen = [name for name, target in TARGETS.items() if condition(target)]
+    chosen = [name for name, method in METHODS.items() if condition(method)]
     return pytest.mark.parametrize("method", chosen, indirect=True)
 
 
 @pytest.fixture(params=NAMES)
 def method(request: pytest.FixtureRequest) -> Method:
-    return registry.get("method", request.param).target()
+    return METHODS[request.param]
 
 
 def name_of(method: Method) -> str:
-    return next(n for n in NAMES if registry.get("method", n).target is type(method))
+    return next(name for name, known in METHODS.items() if known == method)
+
+
+class LogDensity(eqx.Module):
+    """The log density of Gaussian shards, for methods that ask for more of it."""
+
+    mean: jax.Array
+    precision: jax.Array
+
+    def __call__(self, eta: jax.Array) -> jax.Array:
+        return -0.5 * (eta - self.mean) @ self.precision @ (eta - self.mean)
 
 
 def is_oracle(method: Method) -> bool:
@@ -53,6 +67,7 @@ def everything(shards: GaussianShards, num_draws: int, seed: int = 0) -> ShardDr
         log_density=0.5 * np.sum(centred * score, -1),
         score=score,
         inflated=shards.inflated(rng, num_draws),
+        density=LogDensity(shards.means, np.linalg.inv(shards.covariances)),
         ess=np.full(len(values), float(num_draws)),
     )
 
@@ -97,12 +112,13 @@ def gaussians() -> GaussianShards:
 def test_says_what_it_needs(method: Method) -> None:
     assert method.needs
     assert set(method.needs) <= set(NEEDS)
-    assert type(method).track()
+    assert method.track()
 
 
 def test_is_a_value(method: Method) -> None:
-    assert hash(method) == hash(type(method)())
-    assert method == type(method)()
+    again = configure("method", name_of(method))[1]
+    assert hash(method) == hash(again)
+    assert method == again
     assert type(method).__name__ in repr(method)
 
 
@@ -146,7 +162,7 @@ def test_one_shard_is_the_posterior_already(method: Method) -> None:
     assert_same_law(result.draws, own, (result.info["ess"], NUM_DRAWS))
 
 
-@those(lambda target: "reference" not in target.needs)  # the oracle has one shard
+@those(lambda method: "reference" not in method.needs)  # the oracle has one shard
 def test_the_order_of_shards_does_not_matter(method: Method, gaussians: GaussianShards) -> None:
     shards = given_to(method, gaussians)
     turned = jax.tree.map(lambda leaf: leaf[np.array([2, 0, 3, 1])], shards)
@@ -155,7 +171,7 @@ def test_the_order_of_shards_does_not_matter(method: Method, gaussians: Gaussian
     assert_same_law(first.draws, second.draws, (first.info["ess"], second.info["ess"]))
 
 
-@those(lambda target: target.exact_for_gaussians)
+@those(lambda method: method.exact_for_gaussians)
 @pytest.mark.parametrize("metric", [entry.name for entry in registry.entries("metric")])
 def test_exact_for_gaussians_reaches_the_noise_floor(
     method: Method, gaussians: GaussianShards, metric: str
@@ -171,7 +187,7 @@ def test_exact_for_gaussians_reaches_the_noise_floor(
     assert figure.value - np.mean(floor) < 3.5 * error
 
 
-@those(lambda target: "covariance" in target.needs)
+@those(lambda method: "covariance" in method.needs)
 def test_a_near_singular_covariance_is_named(method: Method) -> None:
     shards = make_shards(np.random.default_rng(6), NUM_SHARDS, 3)
     given = everything(shards, 200)
@@ -185,13 +201,13 @@ def test_a_near_singular_covariance_is_named(method: Method) -> None:
     ("method", "need"),
     [
         (name, need)
-        for name, target in TARGETS.items()
-        for need in sorted(target.needs - {"covariance", "reference"})
+        for name, method in METHODS.items()
+        for need in sorted(method.needs - {"covariance", "reference"})
     ],
     indirect=["method"],
 )
 def test_what_is_missing_is_named(method: Method, gaussians: GaussianShards, need: str) -> None:
-    field = "values" if need == "draws" else need
+    field = {"draws": "values", "model": "density"}.get(need, need)
     parts = vars(everything(gaussians, 50)) | {field: None}
-    with pytest.raises(DrawsError, match=rf"'{name_of(method)}' needs {field}"):
+    with pytest.raises(DrawsError, match=re.escape(f"'{name_of(method)}' needs {field}")):
         run(method, ShardDraws(**parts))

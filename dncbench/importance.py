@@ -1,0 +1,55 @@
+"""How far a merge's own density is from the posterior's: Pareto-smoothed importance ratios.
+
+Merged draws θ come from exp(log_density), up to a constant. The ratios
+p(θ given Y) / exp(log_density) at some of them show what no comparison of marginals can:
+a k-hat below 0.5 says that reweighting would make the merge exact at a known price, one
+above 0.7 that the merge misses regions which matter (Vehtari et al. 2024). It is read by
+the harness, which knows the posterior; no method sees it.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from dncbench.draws import evenly
+from dncbench.problem import Density
+
+NUM_POINTS = 2_000
+UNTRUSTED = 0.7
+"""A k-hat above it comes with a warning."""
+
+
+def importance(
+    posterior: Density, eta: Float[np.ndarray, "N d"], log_density: Float[np.ndarray, " N"]
+) -> dict[str, Any]:
+    """Pareto k-hat and effective share of the importance ratios at evenly thinned draws.
+
+    Args:
+        posterior: the full posterior, with a leading axis of one.
+        eta: merged draws.
+        log_density: of the merge's own density at them, up to a constant.
+
+    Returns:
+        ``k_hat``, ``ess_share`` ((Σ w)² / (n Σ w²), of the smoothed weights) and
+        ``points``; None for both figures where a ratio is not finite.
+    """
+    from arviz_stats.base import array_stats
+
+    rows = evenly(len(eta), min(NUM_POINTS, len(eta)))
+    ratios = np.asarray(_evaluate(posterior, jnp.asarray(eta[rows]))) - log_density[rows]
+    if not np.all(np.isfinite(ratios)):
+        return {"k_hat": None, "ess_share": None, "points": len(rows)}
+    smoothed, k_hat = array_stats.psislw(ratios, r_eff=1.0)
+    weights = np.exp(smoothed - np.max(smoothed))
+    share = np.sum(weights) ** 2 / (len(weights) * np.sum(weights**2))
+    return {"k_hat": float(k_hat), "ess_share": float(share), "points": len(rows)}
+
+
+@eqx.filter_jit
+def _evaluate(posterior: Density, eta: Float[Array, "N d"]) -> Float[Array, " N"]:
+    one = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, posterior)
+    return jax.lax.map(one, eta)
