@@ -22,6 +22,8 @@ NUM_POINTS = 2_000
 UNTRUSTED = 0.7
 """A k-hat above it comes with a warning."""
 
+_EQUAL = 1e-9  # a spread of the log ratios that is rounding alone
+
 
 def importance(
     posterior: Density, eta: Float[np.ndarray, "N d"], log_density: Float[np.ndarray, " N"]
@@ -43,7 +45,10 @@ def importance(
     ratios = np.asarray(_evaluate(posterior, jnp.asarray(eta[rows]))) - log_density[rows]
     if not np.all(np.isfinite(ratios)):
         return {"k_hat": None, "ess_share": None, "points": len(rows)}
-    smoothed, k_hat = array_stats.psislw(ratios, r_eff=1.0)
+    if np.ptp(ratios) < _EQUAL:
+        return {"k_hat": 0.0, "ess_share": 1.0, "points": len(rows)}
+    # ArviZ takes the negative of the log ratios: it was written for cross-validation.
+    smoothed, k_hat = array_stats.psislw(-ratios, r_eff=1.0)
     weights = np.exp(smoothed - np.max(smoothed))
     share = np.sum(weights) ** 2 / (len(weights) * np.sum(weights**2))
     return {"k_hat": float(k_hat), "ess_share": float(share), "points": len(rows)}

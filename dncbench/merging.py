@@ -45,7 +45,7 @@ class MergeResult:
 
 
 def merge(
-    values: Any,
+    values: Any = None,
     method: str = "swiss",
     *,
     log_density: Any = None,

@@ -157,7 +157,8 @@ def _add(kind: Kind, name: str, version: int, target: Any, variants: tuple[str, 
             f"{kind} {name!r} is already registered by {earlier.module}; give {place} another name"
         )
     summary = (inspect.getdoc(target) or "").strip().split("\n")[0]
-    if not summary:
+    # A dataclass without a docstring writes its signature there.
+    if not summary or summary.startswith(f"{target.__name__}("):
         raise ContractError(f"{kind} {name!r}: {place} needs a docstring; its first line is listed")
     _registered[kind][name] = Entry(
         kind, name, version, summary, target.__module__, target, variants

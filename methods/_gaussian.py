@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dncbench import precision as precision  # moments and inverses need float64
+
 
 def mean_and_covariance(
     draws: Float[Array, "T d"],

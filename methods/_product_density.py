@@ -103,7 +103,7 @@ def sample(
 
     begin, update, _ = dual_averaging_adaptation(_TARGET_ACCEPTANCE)
     key_start, key_steps = jax.random.split(key)
-    slopes = jax.vmap(jax.value_and_grad(log_density))
+    slopes = jax.vmap(jax.value_and_grad(lambda z: log_density(z).astype(dtype)))
     judge = None if accept is None else jax.vmap(accept)
     boundaries = jnp.array(_ADAPTED_AT)
 
@@ -279,8 +279,10 @@ def sample_annealed(
     key_start, key_levels, key_last, key_final = jax.random.split(key, 4)
     z = jax.random.normal(key_start, (num_draws, dim), dtype)
     times = jnp.linspace(1.0, 0.0, _LEVELS + 1).astype(dtype)
-    at = lambda t: jax.vmap(lambda z: path(z, t))  # noqa: E731
-    slopes = lambda t: jax.vmap(jax.value_and_grad(lambda z: path(z, t)))  # noqa: E731
+    at = lambda t: jax.vmap(lambda z: path(z, t).astype(dtype))  # noqa: E731
+    slopes = lambda t: jax.vmap(  # noqa: E731
+        jax.value_and_grad(lambda z: path(z, t).astype(dtype))
+    )
     identity = jnp.eye(dim, dtype=dtype)
 
     def move(t: Array) -> Callable:

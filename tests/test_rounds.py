@@ -1,0 +1,239 @@
+"""What a method may ask of the framework: more rounds, densities, warnings, a status."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussian_shards import make_shards
+
+import dncbench
+from dncbench import registry
+from dncbench.bench import _status, _untrusted
+from dncbench.checking import warnings_about
+from dncbench.errors import ContractError, DrawsError
+from dncbench.importance import importance
+from dncbench.method import Method, ShardDraws
+from dncbench.methods.consensus import Consensus
+
+NEEDS = frozenset({"draws", "model"})
+
+
+class Echo(Method):
+    """Broadcasts the shards' grand mean and merges draws about it."""
+
+    needs = NEEDS
+    num_rounds = 3
+
+    def fit(self, shard, key):
+        return jnp.mean(shard.values, axis=0)
+
+    def aggregate(self, rounds, key):
+        return jnp.mean(rounds[-1].messages, axis=0) + len(rounds)
+
+    def refit(self, shard, broadcast, key):
+        return broadcast + shard.density(broadcast)
+
+    def merge(self, messages, key, num_draws):
+        sums = jnp.stack([jnp.sum(one.messages) for one in messages])
+        draws = jax.random.normal(key, (num_draws, messages[0].messages.shape[1]))
+        return draws, {"sums": sums, "log_density": -0.5 * jnp.sum(draws**2, axis=1)}
+
+
+class Plain(Echo):
+    """The same without compilation."""
+
+    traceable = False
+
+    def aggregate(self, rounds, key):
+        return np.mean(rounds[-1].messages, axis=0) + len(rounds)
+
+    def merge(self, messages, key, num_draws):
+        sums = np.array([np.sum(one.messages) for one in messages])
+        return np.zeros((num_draws, 2)) + np.arange(num_draws)[:, None], {"sums": sums}
+
+
+class Peak(eqx.Module):
+    """A log density with an array of its own."""
+
+    height: jax.Array
+
+    def __call__(self, eta):
+        return self.height - jnp.sum(eta**2)
+
+
+@pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize("method", [Echo, Plain])
+def test_rounds_go_to_and_fro(method) -> None:
+    registry.register_method("echo")(method)
+    values = np.random.default_rng(0).standard_normal((3, 50, 2))
+    heights = np.array([1.0, 2.0, 3.0])
+    result = dncbench.merge(values, "echo", density=Peak(jnp.asarray(heights)), num_draws=20)
+    first = values.mean(1)
+    broadcast = first.mean(0) + 1
+    second = broadcast + (heights - np.sum(broadcast**2))[:, None]
+    broadcast = second.mean(0) + 2
+    third = broadcast + (heights - np.sum(broadcast**2))[:, None]
+    expected = [first.sum(), second.sum(), third.sum()]
+    np.testing.assert_allclose(result.info["sums"], expected, rtol=1e-10)
+    # Three rounds of three messages and two broadcasts to three shards, of two float64 each.
+    assert result.bytes_communicated == (3 * 3 + 2 * 3) * 2 * 8
+    assert "log_density" not in result.info
+    if method is Echo:
+        np.testing.assert_allclose(result.log_density, -0.5 * np.sum(result.draws**2, axis=1))
+
+
+def test_rounds_are_part_of_the_track() -> None:
+    assert Echo().track() == "draws + 3 rounds"
+
+
+def test_a_density_that_is_missing_is_asked_for() -> None:
+    values = np.random.default_rng(0).standard_normal((3, 50, 2))
+    scores = -values
+    with pytest.raises(DrawsError, match=r"needs density.*pass density=, the shards' log"):
+        dncbench.merge(values, "score-regression[rounds=2]", score=scores)
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_more_rounds_need_aggregate_and_refit() -> None:
+    class Half(Method):
+        """Two rounds and no second."""
+
+        num_rounds = 2
+
+        def fit(self, shard, key):
+            return shard.values
+
+        def merge(self, messages, key, num_draws):
+            return messages, {}
+
+    with pytest.raises(ContractError, match="must define aggregate"):
+        registry.register_method("half")(Half)
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_a_class_without_a_docstring_is_refused() -> None:
+    class Silent(Consensus):
+        pass
+
+    Silent.__doc__ = "Silent(weights: str = 'matrix')"  # what a dataclass writes itself
+    with pytest.raises(ContractError, match="needs a docstring"):
+        registry.register_method("silent")(Silent)
+
+
+# ---------------------------------------------------------------- warnings
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_only_raised_warnings_are_passed_on() -> None:
+    class Wary(Method):
+        """Warns of every second shard."""
+
+        def fit(self, shard, key):
+            return shard.values
+
+        def merge(self, messages, key, num_draws):
+            flags = jnp.arange(len(messages)) % 2 == 1
+            said = {"odd": flags, "never": jnp.array(False), "always": jnp.array(True)}
+            return messages[0, :num_draws], {"warnings": said}
+
+    registry.register_method("wary")(Wary)
+    values = np.random.default_rng(0).standard_normal((5, 50, 2))
+    result = dncbench.merge(values, "wary", num_draws=20)
+    assert result.info["warnings"] == ["always", "odd (shards 1, 3)"]
+
+
+def gaussian_shards(num_draws: int = 2000) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(8)
+    shards = make_shards(rng, 3, 2)
+    values = shards.draws(rng, num_draws)
+    centred = values - shards.means[:, None]
+    return {
+        "values": values,
+        "score": -np.einsum("sij,stj->sti", np.linalg.inv(shards.covariances), centred),
+    }
+
+
+def warned(ess: float = 2000.0, **parts: np.ndarray) -> list[str]:
+    return warnings_about(Consensus(), ShardDraws(**parts, ess=np.full(3, ess)))
+
+
+def test_good_draws_bring_no_warning() -> None:
+    assert warned(**gaussian_shards()) == []
+
+
+def test_heavy_tails_are_named() -> None:
+    parts = gaussian_shards()
+    parts["values"][1, :, 1] = np.random.default_rng(0).standard_t(3, 2000)
+    lines = warned(values=parts["values"])
+    assert len(lines) == 1
+    assert lines[0].startswith("shard 1, coordinate 1: heavy tails")
+
+
+def test_few_effective_draws_are_named() -> None:
+    lines = warned(ess=9.0, **gaussian_shards())
+    assert [line.split(":")[0] for line in lines] == ["shard 0", "shard 1", "shard 2"]
+    assert "9 effective draws in 2 dimensions" in lines[0]
+
+
+def test_a_stray_score_is_named() -> None:
+    parts = gaussian_shards()
+    parts["score"][2, 17] *= 1000.0
+    (line,) = warned(**parts)
+    assert line.startswith("shard 2: 1 score row(s) far outside the others, the first at draw 17")
+
+
+@pytest.mark.parametrize("wrong", [lambda g: -g, lambda g: g[:, ::-1], lambda g: 3 * g])
+def test_scores_of_other_draws_are_found_out(wrong) -> None:
+    parts = gaussian_shards()
+    parts["score"][1] = wrong(parts["score"][1:2])[0]
+    lines = warned(**parts)
+    assert [line.split(",")[0] for line in lines] == ["shard 1"]
+    assert "do not belong to these draws" in lines[0]
+
+
+# ---------------------------------------------------------------- importance ratios
+
+
+def stacked_gaussian(scale: float) -> eqx.Module:
+    class Gaussian(eqx.Module):
+        scale: jax.Array
+
+        def __call__(self, eta):
+            return 5.0 - 0.5 * jnp.sum(eta**2) / self.scale**2
+
+    return Gaussian(jnp.array([scale]))
+
+
+@pytest.mark.parametrize(("scale", "trusted"), [(1.0, True), (0.9, True), (3.0, False)])
+def test_k_hat_tells_draws_that_miss_the_tails(scale: float, trusted: bool) -> None:
+    # Ratios of N(0, scale² I) to N(0, I): bounded for scale <= 1, of infinite variance
+    # for scale² > 2.
+    draws = np.random.default_rng(1).standard_normal((4000, 2))
+    found = importance(stacked_gaussian(scale), draws, -0.5 * np.sum(draws**2, axis=1))
+    assert (found["k_hat"] < 0.5) == trusted
+    assert found["points"] == 2000
+    assert (_untrusted(found) == []) == trusted
+    if scale == 1.0:
+        assert found["ess_share"] == pytest.approx(1.0, abs=1e-9)
+    if scale == 0.9:
+        # 1 / E[w²] of the normalised ratio, per dimension scale sqrt(2 - scale²).
+        # Over 2000 points the estimate's standard error is below 0.005.
+        assert found["ess_share"] == pytest.approx(0.81 * (2 - 0.81), abs=0.02)
+
+
+# ---------------------------------------------------------------- status
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ({"ess": 5000.0}, None),
+        ({"ess": 5000.0, "max_rhat": 1.04}, None),
+        ({"ess": 5000.0, "max_rhat": 1.3}, "R-hat of the merge's own sampling 1.30"),
+        ({"ess": 40.0}, "the merged draws are worth 40 independent ones"),
+    ],
+)
+def test_a_merge_that_did_not_converge_is_unreliable(info, reason) -> None:
+    expected = {"status": "unreliable", "reason": reason} if reason else {"status": "ok"}
+    assert _status(info) == expected
