@@ -1,0 +1,159 @@
+"""What every registered merge method does with draws that are not Gaussian, or not in order.
+
+The other contracts hold methods to Gaussian shards; these to skewed ones, to heavy tails,
+to too few draws and to a corrupted score. All shards have the shapes of that file, so that a
+method's program is compiled once for both.
+"""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+from test_method_contract import DIM, KEY, METHODS, NUM_DRAWS, NUM_SHARDS, is_oracle, run, those
+
+from dncbench.errors import DrawsError
+from dncbench.merging import MergeResult
+from dncbench.method import Method, ShardDraws
+from dncbench.metrics import Sample
+from dncbench.metrics.discrepancy import mahalanobis
+
+ANY_SHARDS = [name for name, method in METHODS.items() if not is_oracle(method)]
+"""The oracle has no shards: it returns the truth."""
+
+NEGATIVE_CONTROLS = {"score-sum-sde"}
+"""Methods registered because they are wrong. They use scores and are not held to accuracy."""
+
+
+def fits_densities(method: Method) -> bool:
+    """Whether a method uses log densities or scores, and means to come closer by them."""
+    controls = any(METHODS.get(name) == method for name in NEGATIVE_CONTROLS)
+    return bool({"log_density", "score"} & set(method.needs)) and not controls
+
+
+class LogGamma(eqx.Module):
+    """Log density of Rᵀθ = log Gamma(a, b), each coordinate by itself: skewed, on all of R^d."""
+
+    a: Float[Array, " d"]
+    b: Float[Array, " d"]
+    turn: Float[Array, "d d"]
+
+    def __call__(self, theta: Float[Array, " d"]) -> Float[Array, ""]:
+        u = theta @ self.turn
+        return self.a @ u - self.b @ jnp.exp(u)
+
+
+class StudentT(eqx.Module):
+    """Log density of Student's t with three degrees of freedom: no fourth moment."""
+
+    centre: Float[Array, " d"]
+
+    def __call__(self, theta: Float[Array, " d"]) -> Float[Array, ""]:
+        squared = jnp.sum((theta - self.centre) ** 2)
+        return -0.5 * (3.0 + len(theta)) * jnp.log1p(squared / 3.0)
+
+
+def shards_of(density: eqx.Module, values: np.ndarray, inflated: np.ndarray) -> ShardDraws:
+    """Everything that a method may ask for, of stacked densities and their draws."""
+
+    def evaluated(density: eqx.Module, draws: Array) -> tuple[Array, Array]:
+        return jax.vmap(jax.value_and_grad(density))(draws)
+
+    log_density, score = eqx.filter_vmap(evaluated)(density, jnp.asarray(values))
+    ess = jnp.full(len(values), float(values.shape[1]))
+    return ShardDraws(jnp.asarray(values), log_density, score, jnp.asarray(inflated), density, ess)
+
+
+@functools.cache
+def skewed() -> tuple[ShardDraws, np.ndarray]:
+    """Log-Gamma shards with skewness about -0.8, and independent draws of their product.
+
+    Densities multiply: exponents a and rates b add up.
+    """
+    rng = np.random.default_rng(21)
+    a, b = rng.uniform(1.0, 2.0, (2, NUM_SHARDS, DIM))
+    turn = np.linalg.qr(rng.standard_normal((DIM, DIM)))[0]
+    draws = lambda a, b: np.log(rng.gamma(a, size=(NUM_SHARDS, NUM_DRAWS, DIM)) / b)  # noqa: E731
+    values = draws(a[:, None], b[:, None])
+    inflated = draws(NUM_SHARDS * a[:, None], NUM_SHARDS * b[:, None])
+    exact = draws(a.sum(0), b.sum(0)).reshape(-1, DIM)
+    density = LogGamma(*jax.tree.map(jnp.asarray, (a, b, np.stack([turn] * NUM_SHARDS))))
+    return shards_of(density, values @ turn.T, inflated @ turn.T), exact @ turn.T
+
+
+@functools.cache
+def heavy_tailed() -> ShardDraws:
+    """Shards of t(3). Their inflated densities, t(18) but for scale, have light tails."""
+    rng = np.random.default_rng(22)
+    centre = 0.3 * rng.standard_normal((NUM_SHARDS, DIM))
+
+    def draws(freedom: float) -> np.ndarray:
+        chi = np.sqrt(rng.chisquare(freedom, (NUM_SHARDS, NUM_DRAWS, 1)))
+        return rng.standard_normal((NUM_SHARDS, NUM_DRAWS, DIM)) / chi
+
+    # (1 + r²/3)^(-S (3 + d)/2) = (1 + r²/3)^(-(f + d)/2).
+    freedom = NUM_SHARDS * (3.0 + DIM) - DIM
+    values = centre[:, None] + np.sqrt(3.0) * draws(3.0)
+    inflated = centre[:, None] + np.sqrt(3.0) * draws(freedom)
+    return shards_of(StudentT(jnp.asarray(centre)), values, inflated)
+
+
+@functools.cache
+def merged_skewed(name: str) -> MergeResult:
+    return run(METHODS[name], skewed()[0])
+
+
+@pytest.mark.parametrize("name", ANY_SHARDS)
+def test_skewed_shards_give_finite_draws(name: str) -> None:
+    result = merged_skewed(name)
+    assert np.isfinite(result.draws).all()
+    assert np.all(result.draws.std(0) > 0)
+
+
+@pytest.mark.parametrize("name", [name for name in ANY_SHARDS if fits_densities(METHODS[name])])
+def test_fitted_densities_halve_the_error_of_gaussians(name: str) -> None:
+    truth = Sample(skewed()[1], NUM_SHARDS * NUM_DRAWS)
+    figures = [
+        mahalanobis(Sample(result.draws, result.info["ess"]), truth).value
+        for result in (merged_skewed(name), merged_skewed("parametric"))
+    ]
+    assert figures[0] < 0.5 * figures[1]
+
+
+@pytest.mark.parametrize("name", ANY_SHARDS)
+def test_heavy_tails_are_refused_or_survived(name: str) -> None:
+    """And where the method relies on moments of such draws, the reader is told."""
+    method = METHODS[name]
+    try:
+        result = run(method, heavy_tailed())
+    except DrawsError:
+        return
+    assert np.isfinite(result.draws).all()
+    # Without a covariance there is none to be uncertain.
+    if {"draws", "covariance"} <= set(method.needs):
+        assert any("heavy tails" in warning for warning in result.info["warnings"])
+
+
+@those(lambda method: "covariance" in method.needs)
+@pytest.mark.parametrize("num_draws", [1, DIM])
+def test_no_more_draws_than_dimensions_are_refused(method: Method, num_draws: int) -> None:
+    """The shard is named. Methods without covariances (average, pooled) can go on."""
+    shards = skewed()[0]
+    few = jax.tree.map(lambda leaf: leaf[:, :num_draws], (shards.values, shards.inflated))
+    log_density, score = shards.log_density[:, :num_draws], shards.score[:, :num_draws]
+    given = ShardDraws(few[0], log_density, score, few[1], shards.density, shards.ess)
+    with pytest.raises(DrawsError, match=f"shard 0 has {num_draws} draws in {DIM} dimensions"):
+        run(method, given)
+
+
+@those(lambda method: "score" in method.needs)
+def test_a_corrupted_score_is_reported(method: Method) -> None:
+    shards = skewed()[0]
+    score = shards.score.at[2, 100].set(1e3 / np.sqrt(DIM))
+    spoilt = eqx.tree_at(lambda shards: shards.score, shards, score)
+    result = run(method, spoilt, key=KEY)
+    assert np.isfinite(result.draws).all()
+    assert any("shard 2" in warning and "score" in warning for warning in result.info["warnings"])

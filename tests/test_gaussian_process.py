@@ -1,0 +1,255 @@
+"""The Gaussian-process merge against GPJax's posterior and against products in closed form."""
+
+from typing import Any
+
+import gpjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussian_shards import FALSE_ALARM
+from scipy.optimize import minimize
+from scipy.special import polygamma, psi
+from scipy.stats import norm
+
+import dncbench
+from dncbench.errors import UnknownNameError
+from dncbench.methods._gp_surrogate import (
+    Hyperparameters,
+    Observations,
+    basis,
+    condition,
+    fit,
+    matern52,
+    restricted_log_likelihood,
+)
+from dncbench.methods.gaussian_process import GaussianProcesses
+
+NUM, DIM = 60, 2
+WIDE = 1e7  # prior variance of b that stands for a flat prior
+
+
+@pytest.fixture(scope="module")
+def data() -> Observations:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((NUM, DIM))
+    y = 3.0 - 0.5 * (x**2).sum(1) + 0.4 * np.sin(2 * x[:, 0]) * x[:, 1] + x @ [0.3, -0.2]
+    return Observations(jnp.asarray(x), jnp.asarray(y), jnp.ones(NUM, bool))
+
+
+@pytest.fixture(scope="module")
+def hyperparameters() -> Hyperparameters:
+    return Hyperparameters(*map(jnp.asarray, (1.5, 2.0, 0.01, 0.6)))
+
+
+@pytest.fixture(scope="module")
+def points() -> jax.Array:
+    # Among the observations and far from all of them.
+    return jax.random.normal(jax.random.key(1), (40, DIM)) * jnp.linspace(0.2, 4.0, 40)[:, None]
+
+
+class Mean(gpjax.mean_functions.AbstractMeanFunction):
+    """h(x)ᵀ b - β₂|x|²."""
+
+    beta2: Any
+    b: Any
+
+    def __call__(self, x):
+        return (basis(x) @ self.b - self.beta2 * jnp.sum(x**2, axis=1))[:, None]
+
+
+def gpjax_model(h: Hyperparameters, b: jax.Array, wide: float | None = None) -> Any:
+    """GPJax's model with b fixed, or with N(b, wide I) on it by way of two more kernels."""
+    kernel = gpjax.kernels.Matern52(lengthscale=h.lengthscale, variance=h.variance)
+    if wide is not None:
+        kernel = kernel + gpjax.kernels.Linear(variance=wide)
+        kernel = kernel + gpjax.kernels.Constant(constant=jnp.asarray(wide))
+    prior = gpjax.Prior(mean_function=Mean(h.beta2, b), kernel=kernel, jitter=0.0)
+    return prior * gpjax.likelihoods.Gaussian(obs_stddev=jnp.sqrt(h.noise))
+
+
+def given(data: Observations) -> gpjax.Dataset:
+    return gpjax.Dataset(X=data.x[data.distinct], y=data.y[data.distinct][:, None])
+
+
+# ---------------------------------------------------------------- the process
+
+
+def test_the_kernel_is_gpjaxs(points: jax.Array) -> None:
+    kernel = gpjax.kernels.Matern52(lengthscale=1.3, variance=1.0)
+    squared = jnp.sum((points[:, None] - points) ** 2, axis=-1) / 1.3**2
+    theirs = kernel.cross_covariance(points, points)
+    np.testing.assert_allclose(matern52(squared), theirs, rtol=1e-12)
+    # Against finite differences, and at r = 0, where the root has no derivative.
+    slope = jax.vmap(jax.grad(matern52))
+    at = jnp.array([0.1, 1.0, 7.0])
+    numeric = (matern52(at + 1e-5) - matern52(at - 1e-5)) / 2e-5
+    np.testing.assert_allclose(slope(at), numeric, rtol=1e-8)
+    assert jax.grad(matern52)(0.0) == pytest.approx(-5 / 6)
+
+
+def test_predictions_are_gpjaxs(
+    data: Observations, hyperparameters: Hyperparameters, points: jax.Array
+) -> None:
+    process = condition(hyperparameters, data)
+    means, variances = jax.vmap(lambda x: (process.mean(x), process.variance(x)))(points)
+    # The mean is that of the process whose b is fixed at its posterior mean ...
+    fixed = gpjax_model(hyperparameters, process.coefficients).condition(given(data))
+    fixed = fixed(points, covariance="diagonal")
+    np.testing.assert_allclose(means, fixed.mean, rtol=1e-9, atol=1e-9)
+    # ... mean and variance are the limit of ever wider priors on b: the error is O(1/WIDE),
+    # and rounding costs up to WIDE ε |x|² n beside it.
+    wide = gpjax_model(hyperparameters, jnp.zeros(DIM + 1), WIDE).condition(given(data))
+    wide = wide(points, covariance="diagonal")
+    np.testing.assert_allclose(means, wide.mean, atol=2e-5)
+    np.testing.assert_allclose(variances, wide.variance, atol=2e-5)
+    # ... and b's uncertainty is a part of it that shows far out.
+    assert np.all(variances > np.asarray(fixed.variance) - 1e-12)
+    assert variances.max() > hyperparameters.variance
+
+
+def test_restricted_likelihood_is_the_limit_of_wide_priors(
+    data: Observations, hyperparameters: Hyperparameters
+) -> None:
+    h = hyperparameters
+    for beta2, noise in ((0.6, 0.01), (0.3, 0.2)):
+        h = Hyperparameters(h.lengthscale, h.variance, jnp.asarray(noise), jnp.asarray(beta2))
+        model = gpjax_model(h, jnp.zeros(DIM + 1), WIDE)
+        proper = gpjax.objectives.conjugate_mll(model, given(data))
+        constants = 0.5 * (DIM + 1) * np.log(WIDE) + 0.5 * NUM * np.log(2 * np.pi)
+        squared = jnp.sum((data.x[:, None] - data.x) ** 2, axis=-1)
+        gram = h.variance * matern52(squared / h.lengthscale**2)
+        ours = restricted_log_likelihood(gram, h.noise, h.beta2, data)
+        assert ours == pytest.approx(float(proper + constants), abs=1e-3)
+
+
+def test_repeated_draws_are_as_if_they_were_not_there(
+    data: Observations, hyperparameters: Hyperparameters, points: jax.Array
+) -> None:
+    rows = np.r_[np.arange(NUM), np.arange(0, NUM, 2)]
+    first = np.arange(len(rows)) < NUM
+    repeated = Observations(data.x[rows], data.y[rows], jnp.asarray(first))
+    plain, padded = (condition(hyperparameters, each) for each in (data, repeated))
+    for name in ("mean", "variance"):
+        a, b = (jax.vmap(getattr(each, name))(points) for each in (plain, padded))
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+    fitted, again = jax.jit(lambda a, b: (fit(a), fit(b)))(data, repeated)
+    for a, b in zip(jax.tree.leaves(fitted), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+def test_the_fit_climbs_the_restricted_likelihood(data: Observations) -> None:
+    fitted = jax.jit(fit)(data)
+    squared = jnp.sum((data.x[:, None] - data.x) ** 2, axis=-1)
+
+    def likelihood(logarithms: jax.Array) -> jax.Array:
+        lengthscale, variance, noise, beta2 = jnp.exp(logarithms)
+        gram = variance * matern52(squared / lengthscale**2)
+        return restricted_log_likelihood(gram, noise, beta2, data)
+
+    found = [fitted.lengthscale, fitted.variance, fitted.noise, fitted.beta2]
+    found = np.log([float(each) for each in found])
+    climb = jax.jit(jax.value_and_grad(lambda logarithms: -likelihood(logarithms)))
+    free = [(None, None), (None, None), (found[2], None), (None, None)]
+    best = minimize(climb, found, jac=True, bounds=free, method="L-BFGS-B")
+    # The steps of Adam stop a few units short of the maximum.
+    assert best.fun - float(climb(found)[0]) > -5.0
+    start = jnp.log(jnp.array([2.0 * np.sqrt(DIM), 1.0, 0.01, 0.5]))
+    assert float(climb(found)[0]) < float(climb(start)[0]) - 10.0
+
+
+# ---------------------------------------------------------------- the merge
+
+
+def log_gamma_shards(seed: int, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of θ = log g, g ~ Gamma(a_s, rate b_s), in each of two coordinates, log densities."""
+    rng = np.random.default_rng(seed)
+    rates = np.array([[1.0, 2.0], [1.5, 1.0], [0.7, 1.4]])
+    draws = np.log(rng.gamma(SHAPE, 1.0, (3, num_draws, 2)) / rates[:, None])
+    log_density = np.sum(SHAPE * draws - rates[:, None] * np.exp(draws), axis=-1)
+    return draws, log_density
+
+
+SHAPE, TOTAL_RATES = 2.0, np.array([3.2, 4.4])
+CENTRE = psi(3 * SHAPE) - np.log(TOTAL_RATES)
+
+
+def merged(draws: np.ndarray, log_density: np.ndarray, **settings: Any) -> Any:
+    """All merges are of one shape, so that they are compiled once."""
+    assert draws.shape == (3, 1500, 2)
+    return dncbench.merge(
+        draws, "gp", log_density=log_density, num_draws=4000, inducing=250, subset=100, **settings
+    )
+
+
+@pytest.mark.parametrize("target", ["lognormal", "mean"])
+def test_product_of_skewed_gammas(target: str) -> None:
+    # The product is Gamma(Σ a, Σ b) in g: the cumulants of log g are polygammas of Σ a.
+    draws, log_density = log_gamma_shards(1, 1500)
+    log_density += np.array([[100.0], [-5.0], [0.0]])  # constants do not matter
+    result = merged(draws, log_density, target=target)
+    ess, variance = result.info["ess"], polygamma(1, 3 * SHAPE)
+    skewness = polygamma(2, 3 * SHAPE) / variance**1.5
+    kurtosis = polygamma(3, 3 * SHAPE) / variance**2 + 3.0
+    centred = result.draws - result.draws.mean(0)
+    found = (centred**3).mean(0) / (centred**2).mean(0) ** 1.5
+    # Standard errors of ess independent draws; sqrt(15/n) bounds the skewness's, which is
+    # sqrt(6/n) of Gaussian draws and 2.2 times as much of exponential ones.
+    worst = norm.isf(FALSE_ALARM / 4)
+    assert np.abs(result.draws.mean(0) - CENTRE).max() < worst * np.sqrt(variance / ess)
+    spread = np.sqrt((kurtosis - 1) / ess)
+    assert np.abs((centred**2).mean(0) / variance - 1).max() < worst * spread
+    assert np.abs(found - skewness).max() < worst * np.sqrt(15 / ess)
+    assert result.info["max_rhat"] < 1.05
+    assert result.info["extrapolation"] < 0.1
+    assert result.info["warnings"] == []
+
+
+@pytest.mark.parametrize("target", ["lognormal", "mean"])
+def test_chains_that_do_not_mix_are_told(target: str) -> None:
+    # In the first coordinate every shard has two modes eight standard deviations apart.
+    rng = np.random.default_rng(3)
+    signs = np.where(rng.random((3, 1500)) < 0.5, -1.0, 1.0)
+    draws = np.stack(
+        [signs + 0.25 * rng.standard_normal((3, 1500)), rng.standard_normal((3, 1500))], 2
+    )
+    x = draws[:, :, 0]
+    log_density = np.logaddexp(-8.0 * (x + 1.0) ** 2, -8.0 * (x - 1.0) ** 2)
+    log_density = log_density - 0.5 * draws[:, :, 1] ** 2
+    result = merged(draws, log_density, target=target)
+    assert result.info["max_rhat"] > 1.05
+    if target == "mean":  # no mode but those two was found
+        assert np.median(np.abs(result.draws[:, 0])) == pytest.approx(1.0, abs=0.05)
+    else:  # so rough a density leaves much unknown, and exp(v/2) draws chains out there
+        assert any("beyond the reach" in warning for warning in result.info["warnings"])
+
+
+def test_repeated_states_of_a_chain_do_no_harm() -> None:
+    draws, log_density = log_gamma_shards(4, 300)
+    rows = np.repeat(np.arange(300), 5)
+    rows = np.minimum(rows, 149)  # half of the chain is one state
+    result = merged(draws[:, rows], log_density[:, rows])
+    # As if the distinct states were all: the density is smooth, and its values exact.
+    scale = np.sqrt(polygamma(1, 3 * SHAPE) / result.info["ess"])
+    assert np.abs(result.draws.mean(0) - CENTRE).max() < norm.isf(FALSE_ALARM / 4) * scale
+    assert result.info["max_rhat"] < 1.05
+
+
+def test_extrapolation_is_told() -> None:
+    # Shards some seven of their standard deviations apart: the product lies between them.
+    draws, log_density = log_gamma_shards(5, 1500)
+    result = merged(draws + np.array([-5.0, 0.0, 5.0])[:, None, None], log_density)
+    assert result.info["extrapolation"] > 0.5
+    assert any("beyond the reach" in warning for warning in result.info["warnings"])
+
+
+def test_constant_log_densities_are_an_error() -> None:
+    draws, log_density = log_gamma_shards(6, 1500)
+    log_density[1] = 3.0
+    with pytest.raises(Exception, match="log densities are constant"):
+        merged(draws, log_density)
+
+
+def test_an_unknown_target_is_named() -> None:
+    with pytest.raises(UnknownNameError, match=r"target='means'.*did you mean.*mean"):
+        GaussianProcesses(target="means")
