@@ -259,6 +259,8 @@ def list_(kind: str | None) -> None:
         table.add_column("")
         for entry in registry.entries(each.removesuffix("s")):  # type: ignore[arg-type]
             table.add_row(entry.id, entry.summary)
+            for variant in entry.variants:
+                table.add_row(f"  [{variant}]", "a variant that \"all\" includes")
         console.print(table)
         console.print()
 

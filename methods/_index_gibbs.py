@@ -127,7 +127,7 @@ def sweep(
     local = local and num_draws > 2**_SMALLEST_BLOCK
 
     def shard(total: Array, inputs: tuple) -> tuple[Array, tuple]:
-        points, log_gaussian, index, old, (where, how) = inputs
+        number, index, old, (where, how) = inputs
         proposed = (where % num_draws).astype(jnp.int32)
         uniform = (how & 3 == 0) if local else jnp.ones(len(how), bool)
         if local:
@@ -137,9 +137,11 @@ def sweep(
         # The last block may be a part of one: what is beyond it is refused.
         inside = proposed < num_draws
         proposed = jnp.where(inside, proposed, index)
-        new = points[proposed]
+        # Rows are looked up in the whole table: a shard's part of it would be copied.
+        new = mixture.points[number, proposed]
+        log_gaussian = mixture.log_gaussian
         log_ratio = mixture.log_ratio(old, new, total, bandwidth, power)
-        log_ratio -= power * (log_gaussian[proposed] - log_gaussian[index])
+        log_ratio -= power * (log_gaussian[number, proposed] - log_gaussian[number, index])
         chance = ((how >> 8).astype(dtype) + 0.5) * 2.0**-24
         accepted = inside & (jnp.log(chance) < log_ratio)
         counted = uniform & (proposed != index)
@@ -153,7 +155,7 @@ def sweep(
 
     num_shards, num_chains = chains.indices.shape
     bits = jax.random.bits(key, (num_shards, 2, num_chains), jnp.uint32)
-    inputs = (mixture.points, mixture.log_gaussian, *chains, bits)
+    inputs = (jnp.arange(num_shards), *chains, bits)
     _, (indices, points, counts) = jax.lax.scan(shard, jnp.sum(chains.points, axis=0), inputs)
     accepted, counted = jnp.sum(counts, axis=0)
     return Chains(indices, points), accepted / jnp.maximum(counted, 1)
@@ -228,10 +230,9 @@ def anneal(
         return mixture.log_weight(chains.points, log_gaussian, bandwidth, power(bandwidth))
 
     def step(carry: tuple, inputs: tuple) -> tuple:
-        chains, families, log_weights, before, bandwidth, arrived = carry
+        chains, families, log_weights, bandwidth, arrived = carry
         number, key = inputs
         key_resample, key_sweep = jax.random.split(key)
-        log_weights = log_weights + log_weight(chains, bandwidth) - before
 
         def resample() -> tuple:
             rows = _resampled(key_resample, log_weights)
@@ -251,25 +252,20 @@ def anneal(
         if not end:
             arrived = arrived | (acceptance < _ACCEPTANCE)
         stays = arrived | (number >= num_anneal - 1)
-        before = log_weight(chains, bandwidth)
         following = jnp.where(stays, bandwidth, bandwidth * factor)
-        carry = (chains, families, log_weights, before, following, arrived)
-        return carry, acceptance
+        log_weights += log_weight(chains, following) - log_weight(chains, bandwidth)
+        return (chains, families, log_weights, following, arrived), acceptance
 
     key_start, key_steps = jax.random.split(key)
-    start = (
-        start_uniformly(mixture, key_start, num_chains),
-        jnp.arange(num_chains),
-        jnp.zeros(num_chains, dtype),
-        jnp.zeros(num_chains, dtype),
-        widest.astype(dtype),
-        jnp.array(False),
-    )
+    chains = start_uniformly(mixture, key_start, num_chains)
+    widest = widest.astype(dtype)
+    log_weights = log_weight(chains, widest)
+    start = (chains, jnp.arange(num_chains), log_weights, widest, jnp.array(False))
     num_steps = num_anneal + num_last
     inputs = (jnp.arange(num_steps), jax.random.split(key_steps, num_steps))
     acceptance: Array
     last, acceptance = jax.lax.scan(step, start, inputs)
-    chains, families, _, _, bandwidth, _ = last
+    chains, families, _, bandwidth, _ = last
     return Annealed(chains, bandwidth, jnp.mean(acceptance[num_anneal:]), families)
 
 

@@ -116,6 +116,9 @@ class GaussianProcesses(Method):
         """Condition every shard's process, and sample the product."""
         space = whitened_product(messages.whitening)
         maps = jax.vmap(space.into)(messages.whitening)
+        # One after the other: factorised beside the product's covariance, the shards' hung the
+        # program for good (jaxlib 0.10 on two cores, OPENBLAS_NUM_THREADS=1, d = 58).
+        messages, maps = jax.lax.optimization_barrier((messages, maps))
         processes = jax.vmap(condition)(messages.hyperparameters, messages.observations)
         judging = (processes, maps)
         # A trajectory may follow any approximation of the mean: what is accepted corrects it.

@@ -50,7 +50,7 @@ class _KernelProduct(Method):
     needs: ClassVar = frozenset({"draws", "covariance"})
 
     end: float = 0.0
-    sweeps: int = 300
+    sweeps: int = 250
 
     full: ClassVar[bool] = False
 

@@ -243,6 +243,7 @@ def test_commands_that_only_read_never_import_jax(tmp_path, arguments):
     if arguments == ["list"]:
         ids = [line.split()[0] for line in done.stdout.splitlines() if "@" in line.split(" ")[0]]
         assert ids == LISTED
+        assert "[rounds=2]" in done.stdout
     if arguments == ["leaderboard"]:
         assert "consensus" in done.stdout
 
@@ -253,9 +254,17 @@ LISTED = [
     "toy-logistic@1",
     "average@1",
     "consensus@1",
+    "diffusion@1",
+    "flow@1",
+    "gp@1",
+    "local-polynomial@1",
+    "nonparametric@1",
     "oracle@1",
     "parametric@1",
     "pooled@1",
+    "score-regression@1",
+    "score-sum-sde@1",
+    "semiparametric@1",
     "swiss@1",
     "swiss-product@1",
     "iad@1",
