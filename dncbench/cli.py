@@ -260,7 +260,7 @@ def list_(kind: str | None) -> None:
         for entry in registry.entries(each.removesuffix("s")):  # type: ignore[arg-type]
             table.add_row(entry.id, entry.summary)
             for variant in entry.variants:
-                table.add_row(f"  [{variant}]", "a variant that \"all\" includes")
+                table.add_row(f"  [{variant}]", 'a variant that "all" includes')
         console.print(table)
         console.print()
 

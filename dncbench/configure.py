@@ -82,8 +82,8 @@ def label(entry: Entry, instance: Any) -> str:
 
 
 def _literal(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
+    if text.lower() in ("true", "false", "on", "off"):
+        return text.lower() in ("true", "on")
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

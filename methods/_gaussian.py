@@ -24,6 +24,16 @@ def inverse(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
     return 0.5 * (result + result.T)
 
 
+def inverses(matrices: Float[Array, "S d d"]) -> Float[Array, "S d d"]:
+    """:func:`inverse` of S matrices, one after the other.
+
+    A factorisation of many matrices at once waits for the very threads that it runs on;
+    two of them side by side in one program have been seen to wait for ever (jaxlib
+    0.10 on two cores). Loops over shards that factorise therefore use ``jax.lax.map``.
+    """
+    return jax.lax.map(inverse, matrices)
+
+
 def product(
     means: Float[Array, "S d"], precisions: Float[Array, "S d d"]
 ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:

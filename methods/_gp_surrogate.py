@@ -7,6 +7,10 @@ In shard-whitened coordinates x, with h(x) = (1, x) and a flat prior on b,
 k the Matérn-5/2 kernel. The model is that of Nemeth & Sherlock (2018); marginalising b follows
 Rasmussen & Williams (2006), section 2.7. All of it is in float64: the noise's
 standard deviation comes out near 10⁻⁴ of the log densities' range.
+
+Mapped over shards, these functions run them one after the other: jaxlib (0.10) splits a
+batch of factorisations over the very threads that it runs on and waits for them, so that on two
+cores two batches at once wait for each other for good.
 """
 
 from typing import Any
@@ -147,6 +151,7 @@ class _Model(eqx.Module):
     beta2: Any
 
 
+@jax.custom_batching.sequential_vmap
 def fit(data: Observations) -> Hyperparameters:
     """Maximum restricted likelihood, by Adam from the residuals of least squares.
 
@@ -249,6 +254,7 @@ class GaussianProcess(eqx.Module):
         return h.variance * matern52(squared / h.lengthscale**2)
 
 
+@jax.custom_batching.sequential_vmap
 def condition(hyperparameters: Hyperparameters, data: Observations) -> GaussianProcess:
     """The Gaussian process given what was observed: one Cholesky factorisation."""
     h = hyperparameters

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.methods._gaussian import Whitening, inverse, product
+from dncbench.methods._gaussian import Whitening, inverse, inverses, product
 
 LogDensity = Callable[[Float[Array, " d"]], Float[Array, ""]]
 
@@ -49,7 +49,7 @@ class Space(eqx.Module):
 
 def product_space(means: Float[Array, "S d"], covariances: Float[Array, "S d d"]) -> Space:
     """The coordinates that whiten Π_s N(means[s], covariances[s])."""
-    mean, precision = product(means, jax.vmap(inverse)(covariances))
+    mean, precision = product(means, inverses(covariances))
     return Space(mean, jnp.linalg.cholesky(inverse(precision)))
 
 

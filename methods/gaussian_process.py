@@ -116,10 +116,10 @@ class GaussianProcesses(Method):
         """Condition every shard's process, and sample the product."""
         space = whitened_product(messages.whitening)
         maps = jax.vmap(space.into)(messages.whitening)
-        # One after the other: factorised beside the product's covariance, the shards' hung the
-        # program for good (jaxlib 0.10 on two cores, OPENBLAS_NUM_THREADS=1, d = 58).
-        messages, maps = jax.lax.optimization_barrier((messages, maps))
-        processes = jax.vmap(condition)(messages.hyperparameters, messages.observations)
+        # One shard after the other: see _gaussian.inverses.
+        processes = jax.lax.map(
+            lambda shard: condition(*shard), (messages.hyperparameters, messages.observations)
+        )
         judging = (processes, maps)
         # A trajectory may follow any approximation of the mean: what is accepted corrects it.
         guiding = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (_mean_of(processes), maps))
@@ -181,12 +181,13 @@ def _tail(
     There the kernels have vanished, and the variance of b grows as quickly as the mean falls.
     """
 
-    def one(process: GaussianProcess, matrix: Array) -> Array:
+    def one(shard: tuple[GaussianProcess, Array]) -> Array:
+        process, matrix = shard
         slopes = solve_triangular(process.root_a, jnp.eye(len(process.root_a))[:, 1:], lower=True)
         curvature = process.hyperparameters.beta2 * jnp.eye(len(matrix)) - share * slopes.T @ slopes
         return matrix.T @ curvature @ matrix
 
-    return jnp.min(jnp.linalg.eigvalsh(jnp.sum(jax.vmap(one)(processes, matrices), axis=0)))
+    return jnp.min(jnp.linalg.eigvalsh(jnp.sum(jax.lax.map(one, (processes, matrices)), axis=0)))
 
 
 def _guide(

@@ -110,6 +110,12 @@ class LocalPolynomial(Method):
     on in a straight line, downwards. Rows whose residual is above six medians have bounded
     influence (Huber's function, on the norm of the row).
 
+    The straight line is a compromise. A curved product with arms beyond the horizon (a banana)
+    gets arms that are straight and too wide, and its chains mix badly in them: over 24 keys,
+    4000 draws each, Mah was 0.004 to 0.15, and ``max_rhat`` 1.07 to 1.18 said so every
+    time. With a horizon of sqrt(d) + 5 the arms were right, but the polynomials of t(3)
+    shards, which turn upwards, ran away to 270 standard deviations.
+
     Fails where draws do not reach the product, which is the rule in many dimensions: hence
     the limit. Fails on separate modes, whose log density no polynomial of degree 4 follows:
     their weights come out some hundredths to a tenth wrong. ``misfit``, each shard's root

@@ -10,7 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dncbench.errors import UnknownNameError
 from dncbench.method import Method, ShardDraws
-from dncbench.methods._gaussian import inverse, mean_and_covariance, product, whitening
+from dncbench.methods._gaussian import (
+    inverse,
+    inverses,
+    mean_and_covariance,
+    product,
+    whitening,
+)
 from dncbench.methods._index_gibbs import (
     WIDEST,
     Chains,
@@ -115,9 +121,11 @@ def _mixture(
     draws: Float[Array, "S T d"], means: Float[Array, "S d"], covariances: Float[Array, "S d d"]
 ) -> tuple[Float[Array, " d"], Float[Array, "d d"], Mixture]:
     """Centre, root and mixture in the coordinates that whiten the product of Gaussians."""
-    centre, precision = product(means, jax.vmap(inverse)(covariances))
+    centre, precision = product(means, inverses(covariances))
     root = jnp.linalg.cholesky(inverse(precision))
-    points = jax.vmap(lambda rows: solve_triangular(root, (rows - centre).T, lower=True).T)(draws)
+    points = jax.lax.map(
+        lambda rows: solve_triangular(root, (rows - centre).T, lower=True).T, draws
+    )
     return (
         centre,
         root,
@@ -128,11 +136,12 @@ def _mixture(
 def _log_gaussian(draws: Array, means: Array, covariances: Array) -> Float[Array, "S T"]:
     """log N(draw given its own shard's mean and covariance), up to a constant."""
 
-    def shard(rows: Array, mean: Array, covariance: Array) -> Array:
+    def shard(inputs: tuple[Array, Array, Array]) -> Array:
+        rows, mean, covariance = inputs
         factor = jnp.linalg.cholesky(covariance)
         return -0.5 * jnp.sum(solve_triangular(factor, (rows - mean).T, lower=True) ** 2, axis=0)
 
-    return jax.vmap(shard)(draws, means, covariances)
+    return jax.lax.map(shard, (draws, means, covariances))
 
 
 @register_method("nonparametric", version=1)
@@ -220,7 +229,7 @@ class Semiparametric(_KernelProduct):
     ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
         draws, means, covariances, _ = messages
         num_shards, _, dim = draws.shape
-        centre, precision = product(means, jax.vmap(inverse)(covariances))
+        centre, precision = product(means, inverses(covariances))
         # A rotation leaves the kernels as they are and makes the product's covariance diagonal.
         variance, rotation = jnp.linalg.eigh(inverse(precision))
         points = (draws - centre) @ rotation

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dncbench.method import Method, ShardDraws
 from dncbench.methods._gaussian import (
     inverse,
+    inverses,
     mean_and_covariance,
     pooled,
     product,
@@ -54,7 +55,7 @@ class _AffineMaps(Method):
     ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
         """Map and pool."""
         draws, means, covariances = messages
-        mean, precision = product(means, jax.vmap(inverse)(covariances))
+        mean, precision = product(means, inverses(covariances))
         target = inverse(self.share(len(draws)) * precision)
         maps = jax.vmap(transformation, (None, 0))(target, covariances)
         centred = thinned(draws, num_draws) - means[:, None]

@@ -215,7 +215,7 @@ def misfit(draws: np.ndarray) -> float:
     [
         (AFFINE, 2),
         (Flow(steps=800, layers=4, score_weight=0.3), 2),
-        (Flow(steps=400, layers=1, transformer="spline"), 1),
+        (Flow(steps=400, layers=1, transformer="spline", sampler="importance"), 1),
     ],
     ids=["affine", "scores", "spline"],
 )
