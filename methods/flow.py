@@ -79,10 +79,10 @@ class Flow(Method):
             flexible and several times slower. In one dimension an affine flow is a Gaussian.
         score_weight: w >= 0 of E|∇log q_s - g|² beside the negative log likelihood, with
             the stored scores g; both in whitened coordinates.
-        sampler: "hmc" on Σ_s log q_s from the product of Gaussians; or "importance", as in
-            the paper: proposals from the equal mixture of the flows, weighted by
-            Π_s q_s over the mixture, and resampled. Its weights collapse onto a few
-            proposals, and ``ess`` with them, where the shards do not overlap.
+        sampler: "hmc" on Σ_s log q_s from the product of Gaussians; or "importance", the
+            paper's way of sampling: here with proposals from the equal mixture of the
+            flows, weighted by Π_s q_s over the mixture, and resampled. The weights collapse
+            onto a few proposals, and ``ess`` with them, where the shards do not overlap.
         steps: updates of the parameters, rounded up to whole fiftieths; the learning rate
             falls to zero along a cosine.
         layers: autoregressive layers; the coordinates' order is turned round between them.

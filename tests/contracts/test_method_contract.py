@@ -1,5 +1,6 @@
 """Laws of every registered merge method; a new one is held to them without being named here."""
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from scipy.stats import norm
 from dncbench import registry
 from dncbench.configure import configure
 from dncbench.errors import DrawsError
-from dncbench.merging import run_method
+from dncbench.merging import MergeResult, run_method
 from dncbench.method import NEEDS, Method, ShardDraws
 from dncbench.metrics import Sample
 
@@ -106,6 +107,17 @@ def assert_same_law(first: np.ndarray, second: np.ndarray, sizes: tuple[float, f
 
 @pytest.fixture(scope="module")
 def gaussians() -> GaussianShards:
+    return _gaussians()
+
+
+@functools.cache
+def merged(name: str) -> MergeResult:
+    """The merge that several laws look at; a fit can take seconds."""
+    return run(METHODS[name], given_to(METHODS[name], _gaussians()))
+
+
+@functools.cache
+def _gaussians() -> GaussianShards:
     return make_shards(np.random.default_rng(1), NUM_SHARDS, DIM)
 
 
@@ -122,8 +134,8 @@ def test_is_a_value(method: Method) -> None:
     assert type(method).__name__ in repr(method)
 
 
-def test_returns_finite_draws_and_plain_info(method: Method, gaussians: GaussianShards) -> None:
-    result = run(method, given_to(method, gaussians))
+def test_returns_finite_draws_and_plain_info(method: Method) -> None:
+    result = merged(name_of(method))
     assert result.draws.shape == (NUM_DRAWS, DIM)
     assert result.draws.dtype == np.float64
     assert np.isfinite(result.draws).all()
@@ -143,8 +155,8 @@ def test_returns_as_many_draws_as_asked(
 
 
 def test_is_determined_by_its_key(method: Method, gaussians: GaussianShards) -> None:
-    shards = given_to(method, gaussians)
-    np.testing.assert_array_equal(run(method, shards).draws, run(method, shards).draws)
+    again = run(method, given_to(method, gaussians))
+    np.testing.assert_array_equal(merged(name_of(method)).draws, again.draws)
 
 
 def test_does_what_it_does_in_one_dimension(method: Method) -> None:
@@ -166,7 +178,7 @@ def test_one_shard_is_the_posterior_already(method: Method) -> None:
 def test_the_order_of_shards_does_not_matter(method: Method, gaussians: GaussianShards) -> None:
     shards = given_to(method, gaussians)
     turned = jax.tree.map(lambda leaf: leaf[np.array([2, 0, 3, 1])], shards)
-    first, second = run(method, shards), run(method, turned)
+    first, second = merged(name_of(method)), run(method, turned)
     # Both see the same draws, so independent draws' errors are more than enough.
     assert_same_law(first.draws, second.draws, (first.info["ess"], second.info["ess"]))
 
@@ -180,7 +192,7 @@ def test_exact_for_gaussians_reaches_the_noise_floor(
     measure = registry.get("metric", metric).target
     truth, *others = (Sample(gaussians.exact(rng, NUM_DRAWS), NUM_DRAWS) for _ in range(9))
     floor = [measure(other, truth).value for other in others]
-    result = run(method, given_to(method, gaussians))
+    result = merged(name_of(method))
     figure = measure(Sample(result.draws, result.info["ess"]), truth)
     # The figure's own standard error and the floor's spread over eight readings.
     error = np.hypot(figure.standard_error, np.std(floor, ddof=1))
