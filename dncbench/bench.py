@@ -18,7 +18,7 @@ from dncbench import environment, reference, registry
 from dncbench.budget import Budget
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError, NotApplicableError
-from dncbench.importance import UNTRUSTED, importance
+from dncbench.importance import EQUAL_SHARE, UNTRUSTED, importance
 from dncbench.merging import MergeResult, run_method
 from dncbench.method import Method, ShardDraws
 from dncbench.metrics import Sample
@@ -355,7 +355,13 @@ def _status(info: dict[str, Any]) -> dict[str, str]:
 
 
 def _untrusted(ratios: dict[str, Any] | None) -> list[str]:
-    if ratios is None or (ratios["k_hat"] is not None and ratios["k_hat"] <= UNTRUSTED):
+    if ratios is None:
+        return []
+    # k-hat tells the shape of the ratios' tail, whatever their size: where they hardly
+    # vary at all it says nothing.
+    if ratios["k_hat"] is not None and (
+        ratios["k_hat"] <= UNTRUSTED or ratios["ess_share"] > EQUAL_SHARE
+    ):
         return []
     k_hat = "not finite" if ratios["k_hat"] is None else f"{ratios['k_hat']:.2f}"
     return [f"Pareto k-hat {k_hat}: the fitted density misses parts of the posterior"]

@@ -22,6 +22,9 @@ NUM_POINTS = 2_000
 UNTRUSTED = 0.7
 """A k-hat above it comes with a warning."""
 
+EQUAL_SHARE = 0.99
+"""An effective share above which the ratios are equal to all purposes, whatever k-hat is."""
+
 _EQUAL = 1e-9  # a spread of the log ratios that is rounding alone
 
 

@@ -31,6 +31,10 @@ _EXTRAPOLATES = (
     "gp: more than a twentieth of the merged draws lie beyond the reach of the shard's inducing "
     "draws, where its log density is a quadratic and a guess"
 )
+_UNCERTAIN = (
+    "gp: at most merged draws the summed log density is uncertain by more than 1 (standard "
+    "deviation, log_density_sd): the inducing draws are too few for it"
+)
 _IMPROPER = (
     "gp: far out the variances outweigh the quadratic means, so exp(mean + variance/2) has no "
     "integral and the chains may run off; use gp[target=mean]"
@@ -137,12 +141,14 @@ class GaussianProcesses(Method):
         prior = processes.hyperparameters.variance
         far = jnp.mean((variances > 0.5 * prior) & (variances > _NEGLIGIBLE), axis=0)
         total = jnp.maximum(jnp.sum(variances, axis=1), 0.0)  # rounding may take it below 0
+        spread = jnp.median(jnp.sqrt(total))
         return space.original(z), {
             **info,
             "extrapolation": jnp.max(far),
-            "log_density_sd": jnp.median(jnp.sqrt(total)),
+            "log_density_sd": spread,
             "warnings": {
                 _EXTRAPOLATES: far > _MOST_FAR,
+                _UNCERTAIN: spread > 1.0,
                 _IMPROPER: _tail(processes, maps[0], share) <= 0.0,
             },
         }

@@ -240,6 +240,8 @@ def test_extrapolation_is_told() -> None:
     draws, log_density = log_gamma_shards(5, 1500)
     result = merged(draws + np.array([-5.0, 0.0, 5.0])[:, None, None], log_density)
     assert result.info["extrapolation"] > 0.5
+    assert result.info["log_density_sd"] > 1.0
+    assert any("uncertain by more than 1" in warning for warning in result.info["warnings"])
     assert any("beyond the reach" in warning for warning in result.info["warnings"])
 
 

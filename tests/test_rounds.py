@@ -214,6 +214,7 @@ def test_k_hat_tells_draws_that_miss_the_tails(scale: float, trusted: bool) -> N
     assert (found["k_hat"] < 0.5) == trusted
     assert found["points"] == 2000
     assert (_untrusted(found) == []) == trusted
+    assert _untrusted({"k_hat": 0.9, "ess_share": 0.999}) == []
     if scale == 1.0:
         assert found["ess_share"] == pytest.approx(1.0, abs=1e-9)
     if scale == 0.9:
