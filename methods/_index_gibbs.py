@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dncbench.methods._product_density import _resampled, _share
+from dncbench.methods._product_density import effective_share, resampled
 
 WIDEST = 3.0  # bandwidth to begin with, in sds of the widest shard
 _NARROWEST = 0.25  # bandwidth to end with where acceptance allows it, in posterior sds
@@ -235,14 +235,14 @@ def anneal(
         key_resample, key_sweep = jax.random.split(key)
 
         def resample() -> tuple:
-            rows = _resampled(key_resample, log_weights)
+            rows = resampled(key_resample, log_weights)
             return (
                 Chains(chains.indices[:, rows], chains.points[:, rows]),
                 families[rows],
                 jnp.zeros_like(log_weights),
             )
 
-        due = (_share(log_weights) < 0.5) | (number == num_anneal - 1)
+        due = (effective_share(log_weights) < 0.5) | (number == num_anneal - 1)
         chains, families, log_weights = jax.lax.cond(
             due, resample, lambda: (chains, families, log_weights)
         )

@@ -139,7 +139,7 @@ def sample(
     path, values = path[_BURN_IN + _THIN - 1 :: _THIN], values[_BURN_IN + _THIN - 1 :: _THIN]
     rows = _spread(path.shape[0] * path.shape[1], num_draws)
     return path.reshape(-1, dim)[rows], {
-        **_convergence(jnp.swapaxes(path, 0, 1).astype(float)),
+        **convergence(jnp.swapaxes(path, 0, 1).astype(float)),
         "acceptance": jnp.mean(acceptance[_BURN_IN:]),
         "furthest": jnp.max(jnp.linalg.norm(path, axis=-1)),
         "log_density": values.reshape(-1)[rows].astype(float),
@@ -151,8 +151,8 @@ def _spread(num_available: int, num_draws: int) -> Array:
     return (jnp.arange(num_draws) * num_available) // num_draws
 
 
-def _convergence(by_chain: Float[Array, "C T d"]) -> dict[str, Array]:
-    """Smallest bulk ESS and largest split R-hat over the coordinates (BlackJAX)."""
+def convergence(by_chain: Float[Array, "C T d"]) -> dict[str, Array]:
+    """``ess``, the smallest bulk ESS of a coordinate, and ``max_rhat``, the largest split R-hat."""
     from blackjax.diagnostics import ess_bulk, rhat
 
     return {"ess": jnp.min(ess_bulk(by_chain)), "max_rhat": jnp.max(rhat(by_chain))}
@@ -302,8 +302,8 @@ def sample_annealed(
         t, key = inputs
         key_resample, key_moves = jax.random.split(key)
         log_weights = log_weights + at(t)(z) - before
-        share = _share(log_weights)
-        rows = _resampled(key_resample, log_weights)
+        share = effective_share(log_weights)
+        rows = resampled(key_resample, log_weights)
         thin = share < 0.5
         z = jnp.where(thin, z[rows], z)
         ancestors = jnp.where(thin, ancestors[rows], ancestors)
@@ -319,7 +319,7 @@ def sample_annealed(
     trace: tuple
     (z, log_weights, ancestors, log_step_size, _), trace = jax.lax.scan(level, start, inputs)
     shares, acceptance = trace
-    rows = _resampled(key_final, log_weights)
+    rows = resampled(key_final, log_weights)
     z, ancestors = z[rows], ancestors[rows]
     keys = jax.random.split(key_last, _LAST_MOVES)
     (z, _), _ = jax.lax.scan(move(times[-1]), (z, log_step_size), keys)
@@ -333,13 +333,13 @@ def sample_annealed(
     }
 
 
-def _share(log_weights: Float[Array, " N"]) -> Float[Array, ""]:
+def effective_share(log_weights: Float[Array, " N"]) -> Float[Array, ""]:
     """ESS of weights as a share of their number: (Σ w)² / (N Σ w²)."""
     weights = jax.nn.softmax(log_weights)
     return 1.0 / (len(weights) * jnp.sum(weights**2))
 
 
-def _resampled(key: PRNGKeyArray, log_weights: Float[Array, " N"]) -> Array:
+def resampled(key: PRNGKeyArray, log_weights: Float[Array, " N"]) -> Array:
     """Systematic resampling: row numbers, each as often as its weight says, to within one."""
     num = len(log_weights)
     cumulative = jnp.cumsum(jax.nn.softmax(log_weights.astype(float)))

@@ -28,7 +28,7 @@ from dncbench.methods._index_gibbs import (
     start_uniformly,
     sweep,
 )
-from dncbench.methods._product_density import _convergence
+from dncbench.methods._product_density import convergence
 from dncbench.registry import nearest, register_method
 
 _BANDWIDTHS = ("annealed", "unit")
@@ -251,12 +251,12 @@ class Semiparametric(_KernelProduct):
         z = mean + jnp.sqrt(variance) * jax.random.normal(key_draw, (num_draws, dim))
         # Quarters of a chain that has not converged differ, and R-hat says so.
         quarter = num_draws // 4
-        convergence = _convergence(z[: 4 * quarter].reshape(4, quarter, dim)) if quarter > 9 else {}
+        mixing = convergence(z[: 4 * quarter].reshape(4, quarter, dim)) if quarter > 9 else {}
         accepted = jnp.mean(acceptance[-max(num_draws // 10, 1) :])
         distinct = num_distinct(indices.T)
         raised = (accepted < _STUCK, distinct < num_draws / 2)
         return centre + z @ rotation.T, {
-            **convergence,
+            **mixing,
             "bandwidth": bandwidth[-1],
             "index_acceptance": accepted,
             "distinct_index_vectors": distinct,

@@ -57,7 +57,7 @@ class _AffineMaps(Method):
         draws, means, covariances = messages
         mean, precision = product(means, inverses(covariances))
         target = inverse(self.share(len(draws)) * precision)
-        maps = jax.vmap(transformation, (None, 0))(target, covariances)
+        maps = jax.lax.map(lambda own: transformation(target, own), covariances)
         centred = thinned(draws, num_draws) - means[:, None]
         return pooled(mean + jnp.einsum("sij,stj->sti", maps, centred), num_draws), {}
 

@@ -10,8 +10,8 @@ from scipy.stats import norm
 
 from dncbench.methods._gaussian import whitening
 from dncbench.methods._product_density import (
-    _resampled,
     product_space,
+    resampled,
     sample,
     sample_annealed,
     whitened_product,
@@ -157,7 +157,7 @@ def test_annealing_keeps_the_weights_of_the_modes(offset: float) -> None:
 def test_resampling_gives_each_its_share_to_within_one() -> None:
     rng = np.random.default_rng(7)
     log_weights = jnp.asarray(2.0 * rng.standard_normal(1000))
-    counts = np.bincount(np.asarray(_resampled(KEY, log_weights)), minlength=1000)
+    counts = np.bincount(np.asarray(resampled(KEY, log_weights)), minlength=1000)
     expected = 1000 * np.asarray(jax.nn.softmax(log_weights))
     assert counts.sum() == 1000
     assert np.abs(counts - expected).max() < 1 + 1e-9
