@@ -11,6 +11,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
 from dncbench import registry
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker takes all contracts of a method, whose programs are compiled once, or a module."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        method = parameters.get("method", parameters.get("name"))
+        contract = item.path.parent.name == "contracts" and isinstance(method, str)
+        item.add_marker(pytest.mark.xdist_group(method if contract else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache of draws and references for the whole session."""
