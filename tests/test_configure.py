@@ -44,6 +44,8 @@ def test_keywords_are_settings_too():
         ("method", "consensus[weights=matrix]", "consensus"),
         ("method", "consensus[weights=shard]", "consensus[weights=shard]"),
         ("method", "parametric[debias=false]", "parametric[debias=False]"),
+        ("method", "parametric[debias=off]", "parametric[debias=False]"),
+        ("method", "parametric[debias=on]", "parametric"),
         (
             "problem",
             "toy-logistic[prior_variance=2.5,num_shards=3]",
