@@ -19,6 +19,7 @@ from dncbench.progress import Progress, Silent
 from dncbench.registry import Entry
 from dncbench.splits import parse_scheme
 from dncbench.store import SCORED, Cache, Records
+from dncbench.timing import forget_programs
 
 DEFAULT_SPLITS = 5
 
@@ -159,6 +160,7 @@ def run(
     for cell in todo.todo:
         by_problem.setdefault(cell.identity["problem"]["label"], []).append(cell)
     for cells in by_problem.values():
+        forget_programs()
         bench = Bench(cells[0], chosen, Cache(cache), progress)
         try:
             bench.prepare()

@@ -1,8 +1,9 @@
 """Compiled programs with compile time measured apart from run time."""
 
 import time
+import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -24,9 +25,12 @@ class Program:
     static, so it must be hashable. Results are waited for before the clock stops.
     """
 
+    _all: ClassVar["weakref.WeakSet[Program]"] = weakref.WeakSet()
+
     def __init__(self, function: Callable) -> None:
         self._function = function
         self._compiled: dict[Any, tuple[Any, Any]] = {}
+        Program._all.add(self)
 
     def __call__(self, *arguments: Any) -> Timed:
         """Run the function; see :class:`Timed`."""
@@ -53,6 +57,17 @@ class Program:
         arrays = jax.block_until_ready(compiled(dynamic))
         run_seconds = time.perf_counter() - start
         return Timed(eqx.combine(arrays, rest), compile_seconds, run_seconds)
+
+
+def forget_programs() -> None:
+    """Drop every compiled program, between problems: no shape of theirs comes again.
+
+    Each holds memory maps, of which Linux allows a process 65 530; at the limit the
+    next compilation ends in a segmentation fault.
+    """
+    for program in Program._all:
+        program._compiled.clear()
+    jax.clear_caches()
 
 
 class OtherLoad:

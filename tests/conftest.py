@@ -9,6 +9,7 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
 
 from dncbench import registry
+from dncbench.timing import forget_programs
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -19,6 +20,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         method = parameters.get("method", parameters.get("name"))
         contract = item.path.parent.name == "contracts" and isinstance(method, str)
         item.add_marker(pytest.mark.xdist_group(method if contract else item.path.stem))
+
+
+def _group(item: pytest.Item) -> str:
+    """What `pytest_collection_modifyitems` said about this test, before xdist renames it."""
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    return str(marker.args[0])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Compiled programs go with their group, lest a worker run out of memory maps."""
+    if nextitem is not None and _group(nextitem) != _group(item):
+        forget_programs()
 
 
 @pytest.fixture(scope="session")
