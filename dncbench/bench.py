@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dncbench import environment, reference, registry
 from dncbench.budget import Budget
+from dncbench.correction import psis
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError, NotApplicableError
 from dncbench.importance import EQUAL_SHARE, UNTRUSTED, importance
@@ -80,6 +82,7 @@ class Bench:
     def __init__(self, cell: Cell, budget: Budget, cache: Cache, progress: Progress) -> None:
         self.entry, self.problem = cell.problem_entry, cell.problem
         self.scheme, self.seed = cell.identity["split"]["scheme"], cell.identity["seed"]
+        self.natural = cell.identity["space"] == "natural"
         self.described = cell.identity["problem"]
         self.budget, self.cache, self.progress = budget, cache, progress
         self.draws: dict[tuple[int, str], Draws] = {}
@@ -103,7 +106,15 @@ class Bench:
         )
         for failure in self.reference.certificate["failures"]:
             self.progress.note(f"{name}: the reference is not certified: {failure}")
-        self.floors = reference.noise_floor(self.reference, self.metrics, self.identity, self.cache)
+        posterior = full_posterior(self.problem, self.data)
+        self._score = lambda eta: np.asarray(_values_and_scores(posterior, eta[None])[1][0])
+        blocks = [
+            self._sample_of(theta, eta, self.reference.ess)
+            for theta, eta in zip(self.reference.blocks, self.reference.eta_blocks, strict=True)
+        ]
+        # One object, so that what a metric computes of the truth alone is computed once.
+        self.truth = blocks[0]
+        self.floors = reference.noise_floor(blocks, self.metrics, self.identity, self.cache)
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Run one cell; whatever happens, there is a record."""
@@ -111,7 +122,7 @@ class Bench:
         record: dict[str, Any] = {
             "schema": RECORD_SCHEMA,
             "identity": cell.identity,
-            "track": cell.method.track(),
+            "track": _track(cell),
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "reference": {key: self.reference.certificate[key] for key in ("grade", "failures")},
         }
@@ -132,7 +143,7 @@ class Bench:
     def _run(self, cell: Cell, where: str) -> dict[str, Any]:
         split = f"{self.scheme}-{cell.split}"
         sampled = {
-            kind: self._sampled(cell.split, kind) for kind in sorted(kinds_of_draws(cell.method))
+            kind: self.sampled(cell.split, kind) for kind in sorted(kinds_of_draws(cell.method))
         }
         self.progress.say(where)
         name = cell.method_entry.name
@@ -146,14 +157,20 @@ class Bench:
                 self.budget.num_draws,
                 self.problem.parameter_names,
             )
-        theta = np.asarray(jax.vmap(self.problem.constrain)(jnp.asarray(result.draws)))
-        ratios = self._importance(result)
+        ratios: dict[str, Any] | None
+        if "correct" in cell.identity["method"]:
+            densities = self._densities(cell.split)
+            result, ratios = psis(result, densities, jax.random.fold_in(key, 1))
+        else:
+            ratios = self._importance(result)
         self._keep(cell, result)
         loads = [draws.info["other_load"] for draws in sampled.values()] + [other.cores]
         known = [load for load in loads if load is not None]
+        figures = self._scored(result, name)
         return {
-            **_status(result.info),
-            "metrics": self._scored(theta, result.info["ess"], name),
+            **_status(result.info, "correct" in cell.identity["method"]),
+            "metrics": figures,
+            "metrics_not_applicable": sorted({e.id for e in self.metrics} - figures.keys()),
             "seconds": {
                 "sampling": sum(draws.info["seconds"] for draws in sampled.values()),
                 "sampling_compile": sum(d.info["compile_seconds"] for d in sampled.values()),
@@ -161,7 +178,7 @@ class Bench:
             },
             "other_load_cores": max(known) if known else None,
             "bytes_communicated": result.bytes_communicated,
-            "num_draws": len(theta),
+            "num_draws": len(result.draws),
             "info": result.info,
             "importance": ratios,
             "shards": {kind: _summary(draws) for kind, draws in sampled.items()},
@@ -174,8 +191,8 @@ class Bench:
 
     def _shards(self, cell: Cell, sampled: dict[str, Draws]) -> ShardDraws:
         if "reference" in cell.method.needs:
-            # In η, like every other method's draws.
-            fresh = self.reference.eta_blocks[self.reference.fresh(cell.split)]
+            blocks = self.reference.blocks if self.natural else self.reference.eta_blocks
+            fresh = blocks[self.reference.fresh(cell.split)]
             return ShardDraws(values=jnp.asarray(fresh)[None], ess=jnp.array([self.reference.ess]))
         plain, inflated = sampled.get("plain"), sampled.get("inflated")
         ess = np.min([draws.min_ess() for draws in sampled.values()], axis=0)
@@ -191,23 +208,30 @@ class Bench:
     def _importance(self, result: MergeResult) -> dict[str, Any] | None:
         if result.log_density is None:
             return None
-        posterior = full_posterior(self.problem, self.data)
-        return importance(posterior, result.draws, result.log_density)
+        return importance(self._posterior(), result.draws, result.log_density)
 
-    def _scored(
-        self, theta: Float[np.ndarray, "N d"], ess: float, name: str
-    ) -> dict[str, dict[str, Any]]:
+    def _posterior(self) -> Density:
+        """The full posterior as a density of what is merged, η or θ."""
+        posterior = full_posterior(self.problem, self.data)
+        return posterior.in_theta() if self.natural else posterior
+
+    def _scored(self, result: MergeResult, name: str) -> dict[str, dict[str, Any]]:
+        theta, truth = result.draws, self.truth
+        if not self.natural:
+            theta = np.asarray(jax.vmap(self.problem.constrain)(jnp.asarray(theta)))
         spread = theta.std(0)
-        truth = self.reference.sample(0)
         stuck = np.flatnonzero(spread <= 1e-12 * truth.values.std(0))
         if len(stuck):
             raise DrawsError(
                 f"method {name!r} returned draws that are constant in "
                 f"{self.problem.parameter_names[stuck[0]]}; nothing can be scored"
             )
+        merged = self._sample_of(theta, None if self.natural else result.draws, result.info["ess"])
         figures = {}
         for entry in self.metrics:
-            figure = entry.target(Sample(theta, ess), truth)
+            figure = entry.target(merged, truth)
+            if figure is None:  # the problem or the space does not have what it reads
+                continue
             if not np.all(np.isfinite(figure)):
                 raise DrawsError(f"metric {entry.name!r} is not finite for method {name!r}")
             figures[entry.id] = {
@@ -217,6 +241,11 @@ class Bench:
             }
         return figures
 
+    def _sample_of(
+        self, theta: Float[np.ndarray, "N d"], eta: Float[np.ndarray, "N d"] | None, ess: float
+    ) -> Sample:
+        return Sample(theta, ess, eta, self._score, self.problem.permutations)
+
     def _keep(self, cell: Cell, result: MergeResult) -> None:
         self.cache.put(
             "merged", cell.identity, {"eta": result.draws.astype(np.float32)}, result.info
@@ -224,7 +253,8 @@ class Bench:
 
     # ------------------------------------------------------------ draws of a split
 
-    def _sampled(self, split: int, kind: str) -> Draws:
+    def sampled(self, split: int, kind: str) -> Draws:
+        """Draws of a split's "plain" or "inflated" subposteriors, from the cache or made now."""
         if (split, kind) in self.refused:
             # What cannot be sampled for one method cannot be for the next.
             raise self.refused[split, kind]
@@ -242,6 +272,8 @@ class Bench:
 
     def _sample(self, split: int, kind: str) -> Draws:
         name = f"{self.scheme}-{split}"
+        # Draws that are densities in θ are others: the Jacobian has another share in them.
+        described = f"{kind}, natural" if self.natural else kind
         settings = SamplerSettings(
             num_draws=self.budget.draws_per_shard,
             num_chains=self.budget.num_chains,
@@ -252,7 +284,7 @@ class Bench:
             "version": SAMPLING_VERSION,
             "problem": self.identity,
             "split": name,
-            "kind": kind,
+            "kind": described,
             "sampler": vars(settings),
         }
         found = self.cache.get("draws", cache_key)
@@ -260,12 +292,15 @@ class Bench:
             arrays, info = found
             return Draws(**arrays, num_chains=settings.num_chains, info=info)
         shard_of = self._shard_of(split)
-        densities = subposteriors(self.problem, self.data, shard_of, inflated=kind == "inflated")
-        prefix = f"{self.entry.name}, split {split}, {kind} subposteriors"
+        space = "natural" if self.natural else "unconstrained"
+        densities = subposteriors(
+            self.problem, self.data, shard_of, inflated=kind == "inflated", space=space
+        )
+        prefix = f"{self.entry.name}, split {split}, {described} subposteriors"
         with OtherLoad() as other:
             draws, _ = sample(
                 densities,
-                derive_key(self.seed, self.entry.name, name, kind),
+                derive_key(self.seed, self.entry.name, name, described),
                 settings,
                 self.problem.parameter_names,
                 lambda what: self.progress.say(f"{prefix}: {what}"),
@@ -278,6 +313,8 @@ class Bench:
             "warnings": _complaints(draws, kind, settings.min_ess),
         }
         draws = replace(draws, info=info)
+        if self.natural:
+            draws = _in_theta(draws, densities)
         self.cache.put("draws", cache_key, draws.arrays(), info)
         return draws
 
@@ -291,17 +328,19 @@ class Bench:
         )
 
     def _densities(self, split: int) -> Density:
-        return subposteriors(self.problem, self.data, self._shard_of(split))
+        densities = subposteriors(self.problem, self.data, self._shard_of(split))
+        return densities.in_theta() if self.natural else densities
 
     def _verify(self, draws: Draws, shard_of: np.ndarray, kind: str, key: Array) -> None:
         """Recompute log densities and scores of random draws before any method sees them."""
         num_shards = self.problem.num_shards
-        weights = (1.0, float(num_shards)) if kind == "inflated" else (1.0 / num_shards, 1.0)
+        prior, likelihood = (1.0, num_shards) if kind == "inflated" else (1.0 / num_shards, 1.0)
+        weights = (prior, float(likelihood), 1.0 if self.natural else prior)
         for shard in range(num_shards):
             error = check_stored(
                 self.problem,
                 self.data,
-                np.flatnonzero(shard_of == shard),
+                self.problem.counted(np.flatnonzero(shard_of == shard)),
                 draws.values[shard],
                 draws.log_density[shard],
                 draws.score[shard],
@@ -313,6 +352,25 @@ class Bench:
                     f"stored log densities or scores of {kind} shard {shard} differ from the "
                     f"model by {error:.1e}; is log_likelihood a function of its arguments alone?"
                 )
+
+
+@eqx.filter_jit
+def _values_and_scores(
+    densities: Density, points: Float[Array, "S T d"]
+) -> tuple[Float[Array, "S T"], Float[Array, "S T d"]]:
+    def of_one(density: Density, points: Array) -> tuple[Array, Array]:
+        return jax.lax.map(jax.value_and_grad(density), points, batch_size=64)
+
+    return eqx.filter_vmap(of_one, in_axes=(eqx.if_array(0), 0))(densities, points)
+
+
+def _in_theta(draws: Draws, densities: Density) -> Draws:
+    """Draws mapped to natural parameters, with log densities and scores in θ."""
+    theta = jax.vmap(jax.vmap(densities.problem.constrain))(jnp.asarray(draws.values))
+    values, scores = _values_and_scores(densities.in_theta(), theta)
+    return replace(
+        draws, values=np.asarray(theta), log_density=np.asarray(values), score=np.asarray(scores)
+    )
 
 
 def data_key(problem_name: str) -> Array:
@@ -342,11 +400,18 @@ def kinds_of_draws(method: Method) -> set[str]:
     return ({"plain"} if plain else set()) | {"inflated"} & set(method.needs)
 
 
-def _status(info: dict[str, Any]) -> dict[str, str]:
+def _track(cell: Cell) -> str:
+    corrected = "correct" in cell.identity["method"]
+    return cell.method.track() + " + a correction round" * corrected
+
+
+def _status(info: dict[str, Any], corrected: bool) -> dict[str, str]:
     """Unreliable where the merge's own sampling did not converge."""
     reasons = []
     if info.get("max_rhat", 1.0) > MAX_MERGE_RHAT:
         reasons.append(f"R-hat of the merge's own sampling {info['max_rhat']:.2f}")
+    if corrected and info["k_hat"] > UNTRUSTED:
+        reasons.append(f"Pareto k-hat of the correction {info['k_hat']:.2f}")
     if info["ess"] < MIN_MERGE_ESS:
         reasons.append(f"the merged draws are worth {info['ess']:.0f} independent ones")
     if reasons:

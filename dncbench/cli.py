@@ -102,13 +102,33 @@ _results = click.option(
     metavar="NAME",
     help='Method, or "all"; settings in brackets: "consensus[weights=shard]"; may be repeated.',
 )
+@click.option("--suite", metavar="NAME", help="Cases of a suite instead of --problem.")
 @click.option("--splits", default=5, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option(
     "--split-scheme",
     "scheme",
     default="random",
     show_default=True,
-    help="random, sorted-by-label, dirichlet:ALPHA or sizes:RATIO.",
+    help="random, in-order, sorted-by-label, dirichlet:ALPHA or sizes:RATIO.",
+)
+@click.option(
+    "--space",
+    default="unconstrained",
+    show_default=True,
+    type=click.Choice(["unconstrained", "natural"]),
+    help="What is merged; natural parameters, as the papers do, need draws of their own.",
+)
+@click.option(
+    "--data",
+    default="own",
+    show_default=True,
+    type=click.Choice(["own", "published"]),
+    help="Simulated data of our own key, or the authors'; those are split in order.",
+)
+@click.option(
+    "--correct",
+    type=click.Choice(["psis"]),
+    help="Follow every merge by one more round of importance resampling.",
 )
 @_seed
 @_budget
@@ -120,8 +140,12 @@ _results = click.option(
 def run(
     problems: tuple[str, ...],
     methods: tuple[str, ...],
+    suite: str | None,
     splits: int,
     scheme: str,
+    space: str,
+    data: str,
+    correct: str | None,
     seed: int,
     budget_name: str,
     results: str | None,
@@ -133,25 +157,32 @@ def run(
 
     An interrupted run goes on where it stopped: run the same command again.
     """
-    from dncbench import experiment
+    from dncbench import experiment, suites
     from dncbench.store import Records
 
-    options: dict[str, Any] = {"splits": splits, "scheme": scheme, "seed": seed, "force": force}
+    if suite:
+        cases = list(suites.get(suite, splits).cases)
+    elif data == "published":
+        cases = [experiment.published(name, space) for name in problems]
+    else:
+        cases = [experiment.Case(name, splits, scheme, space) for name in problems]
+    options: dict[str, Any] = {"seed": seed, "force": force, "correct": correct}
     if dry_run:
         plan = experiment.plan(
-            problems, methods, budget=budget.get(budget_name), records=Records(results), **options
+            cases, methods, budget=budget.get(budget_name), records=Records(results), **options
         )
         for cell in plan.todo:
             identity = cell.identity
+            natural = "natural  " if identity["space"] == "natural" else ""
             click.echo(
-                f"{identity['problem']['label']}  {scheme}-{cell.split}  "
-                f"{identity['method']['label']}"
+                f"{identity['problem']['label']}  {identity['split']['scheme']}-{cell.split}  "
+                f"{natural}{identity['method']['label']}"
             )
         click.echo(f"{len(plan.todo)} to run, {len(plan.done)} done already")
         return
     with screen.progress() as progress:
         records = experiment.run(
-            problems,
+            cases,
             methods,
             budget=budget_name,
             results=results,
@@ -189,6 +220,13 @@ def _terms(record: dict[str, Any]) -> tuple:
 @click.option("--problem", "problems", multiple=True, metavar="NAME", help="Only these.")
 @click.option("--budget", "budgets", multiple=True, type=click.Choice(budget.NAMES))
 @click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help='Show this metric, or "all"; may be repeated.  [default: mah, iad, skew]',
+)
+@click.option(
     "--format",
     "style",
     default="table",
@@ -198,30 +236,91 @@ def _terms(record: dict[str, Any]) -> tuple:
 @_results
 @_with_plugins
 def leaderboard(
-    problems: tuple[str, ...], budgets: tuple[str, ...], style: str, results: str | None
+    problems: tuple[str, ...],
+    budgets: tuple[str, ...],
+    metrics: tuple[str, ...],
+    style: str,
+    results: str | None,
 ) -> None:
     """Show the leaderboard made from the records.
 
     \b
     Examples:
       dncbench leaderboard --problem spambase
-      dncbench leaderboard --format csv > board.csv
+      dncbench leaderboard --metric sw2 --metric cov
+      dncbench leaderboard --metric all --format csv > board.csv
     """
     from dncbench import tables
-    from dncbench.leaderboard import boards
+    from dncbench.leaderboard import HEADLINE, boards
     from dncbench.store import Records
 
+    known_metrics = {entry.name for entry in registry.entries("metric")}
+    for name in metrics:
+        if name != "all" and name not in known_metrics:
+            registry.get("metric", name)  # unknown names get suggestions
+    shown = () if "all" in metrics else metrics or HEADLINE
     records = list(Records(results))
     for name in problems:
         known = {record["identity"]["problem"]["name"] for record in records}
         if name not in known:
             registry.get("problem", name)  # unknown names get suggestions
     if style == "table":
-        screen.print_boards(records, problems, budgets)
+        screen.print_boards(records, problems, budgets, shown)
         return
-    found = boards(records, problems, budgets)
+    found = boards(records, problems, budgets, shown)
     writers = {"md": tables.to_markdown, "csv": tables.to_csv, "json": tables.to_json}
     click.echo(writers[style](found), nl=False)
+
+
+@main.command()
+@click.argument("paper")
+@_budget
+@_results
+@click.option(
+    "--output", metavar="FILE", help="Write there.  [default: RESULTS/reproduction_PAPER.md]"
+)
+def compare(paper: str, budget_name: str, results: str | None, output: str | None) -> None:
+    """Compare published figures with ours: reproduced, artefact or unexplained.
+
+    \b
+    Example:
+      dncbench run --suite trojan2024 --method all && dncbench compare trojan2024
+    """
+    from pathlib import Path
+
+    from dncbench import reproduction
+    from dncbench.store import Records, write_atomically
+
+    store = Records(results)
+    found = reproduction.rows(paper, store, budget_name)
+    text = reproduction.to_markdown(paper, found, budget_name)
+    path = Path(output) if output else store.root / f"reproduction_{paper}.md"
+    write_atomically(path, text.encode())
+    click.echo(text)
+    click.echo(f"written to {path}")
+
+
+@main.command()
+@click.argument("name")
+@_budget
+@_cache
+@click.option("--output", metavar="FILE", help=".svg, .pdf or .png.  [default: NAME.svg]")
+def figure(name: str, budget_name: str, cache: str | None, output: str | None) -> None:
+    """Draw a figure of a paper anew, from our draws.
+
+    \b
+    Examples:
+      dncbench figure trojan2024-2
+      dncbench figure trojan2024-annealing --output annealing.pdf
+    """
+    from pathlib import Path
+
+    from dncbench import figures
+
+    path = Path(output or f"{name}.svg")
+    with screen.progress() as progress:
+        figures.draw(name, path, budget=budget_name, cache=cache, progress=progress)
+    click.echo(f"written to {path}")
 
 
 @main.command()

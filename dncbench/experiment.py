@@ -4,6 +4,7 @@ Cells that have a record are skipped, cells that fail are recorded and the other
 on; a crash loses at most the cell in flight.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ from dncbench.bench import REFERENCE_UNITS, SAMPLING_UNITS, Bench, Cell, kinds_o
 from dncbench.budget import Budget
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure, label, settings_of
-from dncbench.errors import DncbenchError, NotApplicableError
+from dncbench.errors import DncbenchError, NotApplicableError, UnknownNameError
+from dncbench.problem import SPACES
 from dncbench.progress import Progress, Silent
 from dncbench.registry import Entry
 from dncbench.splits import parse_scheme
@@ -22,6 +24,43 @@ from dncbench.store import SCORED, Cache, Records
 from dncbench.timing import forget_programs
 
 DEFAULT_SPLITS = 5
+
+CORRECTIONS = ("psis",)
+"""What a merge may be followed by; see :mod:`dncbench.correction`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem under one set of terms.
+
+    Attributes:
+        problem: a registered name, with settings where wanted, or "all".
+        splits: how many splits, 0 to ``splits - 1``.
+        scheme: split scheme, see :mod:`dncbench.splits`.
+        space: "unconstrained", or "natural": what is merged. The same for problems
+            without constraints, whose cells are always recorded as "unconstrained".
+    """
+
+    problem: str
+    splits: int = DEFAULT_SPLITS
+    scheme: str = "random"
+    space: str = "unconstrained"
+
+
+def published(problem: str, space: str = "unconstrained") -> Case:
+    """The authors' own data of a problem, and their own split of it.
+
+    Raises:
+        UnknownNameError: the problem has no published data of this kind.
+    """
+    entry, configured = configure("problem", problem)
+    if "published" not in settings_of(configured):
+        raise UnknownNameError(
+            f"problem {entry.name!r} has no published simulation to choose; leave out "
+            "--data published"
+        )
+    chosen = dataclasses.replace(configured, published=True)
+    return Case(label(entry, chosen), 1, "in-order", space)
 
 
 @dataclass
@@ -38,52 +77,71 @@ class Plan:
 
 
 def plan(
-    problems: Sequence[str],
+    cases: Sequence[Case],
     methods: Sequence[str],
     *,
-    splits: int,
-    scheme: str,
     seed: int,
     budget: Budget,
     records: Records,
-    force: bool,
+    force: bool = False,
+    correct: str | None = None,
 ) -> Plan:
     """Work out which cells there are and which of them need running.
 
     Raises:
-        UnknownNameError: an unknown problem, method, setting or scheme.
+        UnknownNameError: an unknown problem, method, setting, scheme, space or correction.
     """
-    parse_scheme(scheme)
+    if correct is not None and correct not in CORRECTIONS:
+        raise UnknownNameError(
+            f"no correction is called {correct!r}{registry.nearest(correct, CORRECTIONS)}; "
+            f"known: {', '.join(CORRECTIONS)}"
+        )
     metric_ids = {entry.id for entry in registry.entries("metric")}
     configured = [
         configure("method", spec) for spec in _expand(methods, registry.entries("method"))
     ]
     result = Plan()
-    for spec in _expand(problems, registry.entries("problem")):
-        problem_entry, problem = configure("problem", spec)
-        for split in range(splits):
-            for method_entry, method in configured:
-                identity = {
-                    "problem": _describe(problem_entry, problem),
-                    "split": {"scheme": scheme, "index": split},
-                    "seed": seed,
-                    "method": _describe(method_entry, method),
-                    "budget": budget.contents(),
-                    "space": "unconstrained",
-                }
-                cell = Cell(problem_entry, problem, method_entry, method, split, identity)
-                record = None if force else records.get(identity)
-                if record and _is_complete(record, metric_ids):
-                    result.done.append(record)
-                else:
-                    result.todo.append(cell)
+    for case in cases:
+        parse_scheme(case.scheme)
+        if case.splits < 1:
+            raise NotApplicableError(f"splits is {case.splits}; ask for at least one")
+        if case.space not in SPACES:
+            raise UnknownNameError(
+                f"no space is called {case.space!r}{registry.nearest(case.space, SPACES)}; "
+                f"known: {', '.join(SPACES)}"
+            )
+        for spec in _expand([case.problem], registry.entries("problem")):
+            problem_entry, problem = configure("problem", spec)
+            for split in range(case.splits):
+                for method_entry, method in configured:
+                    identity = {
+                        "problem": _describe(problem_entry, problem),
+                        "split": {"scheme": case.scheme, "index": split},
+                        "seed": seed,
+                        "method": _described_method(method_entry, method, correct),
+                        "budget": budget.contents(),
+                        "space": case.space if problem.is_constrained() else SPACES[0],
+                    }
+                    cell = Cell(problem_entry, problem, method_entry, method, split, identity)
+                    record = None if force else records.get(identity)
+                    if record and _is_complete(record, metric_ids):
+                        result.done.append(record)
+                    else:
+                        result.todo.append(cell)
     return result
+
+
+def _described_method(entry: Entry, method: Any, correct: str | None) -> dict[str, Any]:
+    described = _describe(entry, method)
+    if correct is not None and "reference" not in method.needs:
+        described |= {"correct": correct, "label": f"{described['label']} + {correct}"}
+    return described
 
 
 def _is_complete(record: dict[str, Any], metric_ids: set[str]) -> bool:
     """A failed cell is tried again; one without a present metric is scored again."""
     if record["status"] in SCORED:
-        return metric_ids <= set(record["metrics"])
+        return metric_ids <= {*record["metrics"], *record.get("metrics_not_applicable", ())}
     return record["status"] == "not applicable"
 
 
@@ -104,13 +162,15 @@ def _describe(entry: Entry, instance: Any) -> dict[str, Any]:
 
 
 def run(
-    problems: str | Sequence[str] = "toy-logistic",
+    problems: str | Sequence[str | Case] = "toy-logistic",
     methods: str | Sequence[str] = "all",
     *,
     splits: int = DEFAULT_SPLITS,
     scheme: str = "random",
+    space: str = "unconstrained",
     seed: int = 0,
     budget: str = "quick",
+    correct: str | None = None,
     results: str | Path | None = None,
     cache: str | Path | None = None,
     force: bool = False,
@@ -119,12 +179,15 @@ def run(
     """Run cells of the benchmark and record them.
 
     Args:
-        problems: registered names, with settings where wanted, or "all".
-        methods: the same.
+        problems: registered names, with settings where wanted, or "all"; or
+            :class:`Case` objects, which bring splits, scheme and space of their own.
+        methods: registered names, with settings where wanted, or "all".
         splits: how many splits, 0 to ``splits - 1``.
         scheme: split scheme, see :mod:`dncbench.splits`.
+        space: "unconstrained", or "natural" to merge natural parameters.
         seed: everything random follows from it.
         budget: "smoke", "quick" or "paper".
+        correct: None, or "psis": one more round, see :mod:`dncbench.correction`.
         results: folder of the records; by default ``DNCBENCH_RESULTS`` or ``./results``.
         cache: folder of draws and references; by default ``DNCBENCH_CACHE`` or the user's.
         force: run cells again that have a record.
@@ -141,24 +204,24 @@ def run(
     progress = progress or Silent()
     store = Records(results)
     chosen = get_budget(budget)
-    if splits < 1:
-        raise NotApplicableError(f"splits is {splits}; ask for at least one")
     todo = plan(
-        [problems] if isinstance(problems, str) else problems,
+        [
+            each if isinstance(each, Case) else Case(each, splits, scheme, space)
+            for each in ([problems] if isinstance(problems, str) else problems)
+        ],
         [methods] if isinstance(methods, str) else methods,
-        splits=splits,
-        scheme=scheme,
         seed=seed,
         budget=chosen,
         records=store,
         force=force,
+        correct=correct,
     )
     progress.plan(_units(todo.todo))
     made: list[dict[str, Any]] = []
     errors: list[Exception] = []
-    by_problem: dict[str, list[Cell]] = {}
+    by_problem: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in todo.todo:
-        by_problem.setdefault(cell.identity["problem"]["label"], []).append(cell)
+        by_problem.setdefault(_terms(cell), []).append(cell)
     for cells in by_problem.values():
         forget_programs()
         bench = Bench(cells[0], chosen, Cache(cache), progress)
@@ -184,12 +247,16 @@ def run(
     return todo.done + made
 
 
+def _terms(cell: Cell) -> tuple[str, str, str]:
+    """What the cells of one bench have in common."""
+    identity = cell.identity
+    return identity["problem"]["label"], identity["split"]["scheme"], identity["space"]
+
+
 def _units(cells: list[Cell]) -> float:
-    problems = {cell.identity["problem"]["label"] for cell in cells}
+    problems = {_terms(cell) for cell in cells}
     sampled = {
-        (cell.identity["problem"]["label"], cell.split, kind)
-        for cell in cells
-        for kind in kinds_of_draws(cell.method)
+        (*_terms(cell), cell.split, kind) for cell in cells for kind in kinds_of_draws(cell.method)
     }
     return len(cells) + REFERENCE_UNITS * len(problems) + SAMPLING_UNITS * len(sampled)
 
@@ -212,6 +279,7 @@ def certify(
     identity = {
         "problem": _describe(entry, configured),
         "split": {"scheme": "random"},
+        "space": SPACES[0],
         "seed": seed,
     }
     oracle_entry, oracle = configure("method", "oracle")

@@ -42,19 +42,37 @@ def importance(
         ``k_hat``, ``ess_share`` ((Σ w)² / (n Σ w²), of the smoothed weights) and
         ``points``; None for both figures where a ratio is not finite.
     """
-    from arviz_stats.base import array_stats
-
     rows = evenly(len(eta), min(NUM_POINTS, len(eta)))
     ratios = np.asarray(_evaluate(posterior, jnp.asarray(eta[rows]))) - log_density[rows]
-    if not np.all(np.isfinite(ratios)):
-        return {"k_hat": None, "ess_share": None, "points": len(rows)}
-    if np.ptp(ratios) < _EQUAL:
-        return {"k_hat": 0.0, "ess_share": 1.0, "points": len(rows)}
+    return smooth(ratios)[1]
+
+
+def smooth(
+    log_ratios: Float[np.ndarray, " N"],
+) -> tuple[Float[np.ndarray, " N"] | None, dict[str, Any]]:
+    """Pareto-smoothed importance weights (Vehtari et al. 2024), and what they are worth.
+
+    Args:
+        log_ratios: log target - log proposal at draws of the proposal, up to a constant.
+
+    Returns:
+        Weights that sum to one, and ``k_hat``, ``ess_share`` and ``points`` as
+        :func:`importance`; None for weights and figures where a ratio is not finite.
+    """
+    from arviz_stats.base import array_stats
+
+    num_points = len(log_ratios)
+    if not np.all(np.isfinite(log_ratios)):
+        return None, {"k_hat": None, "ess_share": None, "points": num_points}
+    if np.ptp(log_ratios) < _EQUAL:
+        equal = np.full(num_points, 1 / num_points)
+        return equal, {"k_hat": 0.0, "ess_share": 1.0, "points": num_points}
     # ArviZ takes the negative of the log ratios: it was written for cross-validation.
-    smoothed, k_hat = array_stats.psislw(-ratios, r_eff=1.0)
+    smoothed, k_hat = array_stats.psislw(-log_ratios, r_eff=1.0)
     weights = np.exp(smoothed - np.max(smoothed))
-    share = np.sum(weights) ** 2 / (len(weights) * np.sum(weights**2))
-    return {"k_hat": float(k_hat), "ess_share": float(share), "points": len(rows)}
+    weights /= weights.sum()
+    share = 1 / (num_points * np.sum(weights**2))
+    return weights, {"k_hat": float(k_hat), "ess_share": float(share), "points": num_points}
 
 
 @eqx.filter_jit

@@ -16,6 +16,8 @@ from dncbench import registry
 from dncbench.store import SCORED, canonical
 
 _REFERENCE_TRACK = "reference"
+HEADLINE = ("mah", "iad", "skew")
+"""Metrics that a board shows unless others are asked for, in their order."""
 _CONFIDENCE = 0.95
 MAX_OTHER_LOAD = 0.25
 """Cores that other work may keep busy before a record's seconds stay off the board."""
@@ -95,6 +97,7 @@ def boards(
     records: Iterable[dict[str, Any]],
     problems: Iterable[str] = (),
     budgets: Iterable[str] = (),
+    metrics: Iterable[str] = HEADLINE,
 ) -> list[Board]:
     """Group records into boards.
 
@@ -102,7 +105,9 @@ def boards(
         records: from a store.
         problems: names to keep; all where empty.
         budgets: names to keep; all where empty.
+        metrics: names to show; all where empty.
     """
+    metrics = tuple(metrics)
     records, problems, budgets = list(records), set(problems), set(budgets)
     current = _current_ids(records)
     grouped: dict[tuple, list[dict[str, Any]]] = {}
@@ -129,7 +134,7 @@ def boards(
         else:
             stale[key] = stale.get(key, 0) + 1
     return [
-        _board(key, group, stale.get(key, 0), current["metric"])
+        _board(key, group, stale.get(key, 0), current["metric"], metrics)
         for key, group in sorted(grouped.items())
     ]
 
@@ -156,20 +161,26 @@ def _is_current(identifier: str, current: dict[str, str]) -> bool:
     return current[identifier.rpartition("@")[0]] == identifier
 
 
-def _board(key: tuple, records: list[dict[str, Any]], stale: int, current: dict) -> Board:
+def _board(
+    key: tuple,
+    records: list[dict[str, Any]],
+    stale: int,
+    current: dict,
+    wanted: tuple[str, ...],
+) -> Board:
     problem, scheme, budget_contents, seed, space = key
     budget = json.loads(budget_contents)["name"]
     by_method: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         by_method.setdefault(record["identity"]["method"]["label"], []).append(record)
     scored = [record for record in records if record["status"] in SCORED]
-    order = {"mah": 0, "iad": 1, "skew": 2}
+    order = {name: place for place, name in enumerate(HEADLINE)}
     metrics = sorted(
         {
             metric
             for record in scored
             for metric in record["metrics"]
-            if _is_current(metric, current)
+            if _is_current(metric, current) and (not wanted or metric.rpartition("@")[0] in wanted)
         },
         key=lambda metric: (order.get(metric.rpartition("@")[0], 9), metric),
     )

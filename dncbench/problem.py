@@ -6,13 +6,14 @@ so that no problem can forget to.
 """
 
 import abc
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dncbench import precision as precision
 from dncbench.errors import DataError
@@ -79,6 +80,44 @@ class Problem(eqx.Module):
         return eta
 
     @classmethod
+    def is_constrained(cls) -> bool:
+        """Whether η and θ differ."""
+        return cls.constrain is not Problem.constrain
+
+    @property
+    def start(self) -> Float[np.ndarray, " dim"]:
+        """η where the search for the mode begins; zero by default."""
+        return np.zeros(self.dim)
+
+    @property
+    def permutations(self) -> Int[np.ndarray, "G dim"] | None:
+        """Permutations of the coordinates that leave the posterior as it is, or None.
+
+        Exchangeable labels make as many modes, which no sampler visits in proportion.
+        The framework therefore samples one sorted copy of the posterior and deals the
+        draws, with their scores, out over the permutations at random.
+        """
+        return None
+
+    def counted(self, rows: np.ndarray) -> np.ndarray:
+        """Which of a shard's rows (of all rows, for the full posterior) its density counts.
+
+        All of them, in every honest problem; overridden only to show what a published
+        program that forgets some computes.
+        """
+        return rows
+
+    def exact_draws(
+        self, data: PyTree[Array], key: PRNGKeyArray, num_draws: int
+    ) -> Float[np.ndarray, "num_draws dim"] | None:
+        """Independent draws η of the full posterior, without MCMC; None where nobody can.
+
+        From a closed form or by quadrature: they make a reference of grade A. It is
+        certified by NUTS on the model agreeing with them.
+        """
+        return None
+
+    @classmethod
     def contract_violation(cls, subclass: type) -> str | None:
         """What a subclass still misses that abstract methods cannot say, or None."""
         if not isinstance(getattr(subclass, "num_shards", None), int):
@@ -86,15 +125,21 @@ class Problem(eqx.Module):
         return None
 
 
+SPACES = ("unconstrained", "natural")
+"""Where merging happens: in η, or in θ as the papers do."""
+
+
 class Density(eqx.Module):
     """Unnormalised log density of η for some of the observations.
 
-    log p(η) = prior_weight · (log prior(θ) + log |∂θ/∂η|)
+    log p(η) = prior_weight · log prior(θ) + jacobian_weight · log |∂θ/∂η|
                + likelihood_weight · Σ_i mask_i · log likelihood(θ, y_i),   θ = constrain(η).
 
-    The log-Jacobian belongs to the prior in η-space and carries its weight;
-    otherwise the product of S subposteriors would be off by |J|^(S-1). Stacked along a
-    leading axis of S it is a whole split; a call evaluates one.
+    Where η is merged, the log-Jacobian belongs to the prior and carries its weight;
+    otherwise the product of S subposteriors would be off by |J|^(S-1). Where θ is merged,
+    it is whole: the draws, mapped back, are those of prior(θ)^prior_weight · likelihood as
+    a density in θ, which is what :meth:`in_theta` evaluates. Stacked along a leading axis
+    of S it is a whole split; a call evaluates one.
 
     Attributes:
         problem: the model.
@@ -102,6 +147,8 @@ class Density(eqx.Module):
         mask: (n,), 1 for an observation, 0 for padding.
         prior_weight: 1 for the full posterior, 1/S for a subposterior.
         likelihood_weight: 1, or S for an inflated subposterior.
+        jacobian_weight: ``prior_weight`` in the unconstrained space; 1 in the natural one.
+        natural: whether a call takes θ instead of η, and knows no Jacobian.
     """
 
     problem: Problem
@@ -109,18 +156,30 @@ class Density(eqx.Module):
     mask: Float[Array, "*S n"]
     prior_weight: Float[Array, "*S"]
     likelihood_weight: Float[Array, "*S"]
+    jacobian_weight: Float[Array, "*S"]
+    natural: bool = eqx.field(static=True, default=False)
 
     def __call__(self, eta: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log density at η, shape ()."""
-        theta = self.problem.constrain(eta)
+        """The log density at η (at θ where ``natural``), shape ()."""
+        theta = eta if self.natural else self.problem.constrain(eta)
         each = jax.vmap(self.problem.log_likelihood, (None, 0))(theta, self.observations)
-        prior = self.problem.log_prior(theta) + log_jacobian(self.problem, eta)
-        return self.prior_weight * prior + self.likelihood_weight * jnp.sum(self.mask * each)
+        prior = self.prior_weight * self.problem.log_prior(theta)
+        if not self.natural and self.problem.is_constrained():
+            prior += self.jacobian_weight * log_jacobian(self.problem, eta)
+        total = prior + self.likelihood_weight * jnp.sum(self.mask * each)
+        if self.natural and self.problem.is_constrained():
+            # θ may leave the support, where logarithms have no value and the density is zero.
+            return jnp.where(jnp.isnan(total), -jnp.inf, total)
+        return total
+
+    def in_theta(self) -> "Density":
+        """The same posterior as a density of natural parameters θ."""
+        return dataclasses.replace(self, natural=True)
 
 
 def log_jacobian(problem: Problem, eta: Float[Array, " dim"]) -> Float[Array, ""] | float:
     """log |∂θ/∂η| at η; zero for a problem without constraints."""
-    if type(problem).constrain is Problem.constrain:
+    if not problem.is_constrained():
         return 0.0
     return jnp.linalg.slogdet(jax.jacfwd(problem.constrain)(eta))[1]
 
@@ -155,11 +214,16 @@ def num_observations(data: PyTree[Array]) -> int:
 def full_posterior(problem: Problem, data: PyTree[Array]) -> Density:
     """The full posterior, with a leading axis of one, like a single shard."""
     everything = np.zeros(num_observations(data), dtype=int)
-    return _stack(problem, data, everything, 1, prior_weight=1.0, likelihood_weight=1.0)
+    return _stack(problem, data, everything, 1, 1.0, 1.0, 1.0)
 
 
 def subposteriors(
-    problem: Problem, data: PyTree[Array], shard_of: np.ndarray, *, inflated: bool = False
+    problem: Problem,
+    data: PyTree[Array],
+    shard_of: np.ndarray,
+    *,
+    inflated: bool = False,
+    space: str = "unconstrained",
 ) -> Density:
     """All S subposteriors of a split, stacked along a leading shard axis.
 
@@ -169,19 +233,22 @@ def subposteriors(
         shard_of: (n,) integers in [0, S), the shard of each observation.
         inflated: False for p_s ∝ p(θ)^(1/S) p(Y_s given θ); True for the inflated
             p(θ) p(Y_s given θ)^S that SwISS is defined on (Vyner et al. 2023).
+        space: one of :data:`SPACES`, in which these are densities.
 
     Returns:
         A Density every array of which has a leading axis of S. Shards of unequal
         size are padded and masked, never truncated.
     """
     num_shards = problem.num_shards
+    prior_weight = 1.0 if inflated else 1.0 / num_shards
     return _stack(
         problem,
         data,
         shard_of,
         num_shards,
-        prior_weight=1.0 if inflated else 1.0 / num_shards,
+        prior_weight=prior_weight,
         likelihood_weight=float(num_shards) if inflated else 1.0,
+        jacobian_weight=1.0 if space == "natural" else prior_weight,
     )
 
 
@@ -192,8 +259,9 @@ def _stack(
     num_shards: int,
     prior_weight: float,
     likelihood_weight: float,
+    jacobian_weight: float,
 ) -> Density:
-    rows = [np.flatnonzero(shard_of == s) for s in range(num_shards)]
+    rows = [problem.counted(np.flatnonzero(shard_of == s)) for s in range(num_shards)]
     size = max(len(row) for row in rows)
     # Padding repeats a real observation, so that a masked term is finite and its
     # gradient is zero rather than NaN.
@@ -205,4 +273,27 @@ def _stack(
         mask=jnp.asarray(mask),
         prior_weight=jnp.full(num_shards, prior_weight),
         likelihood_weight=jnp.full(num_shards, likelihood_weight),
+        jacobian_weight=jnp.full(num_shards, jacobian_weight),
     )
+
+
+def sort_labels(problem: Problem, values: Float[Array, " dim"]) -> Float[Array, " dim"]:
+    """The copy of a point, under the problem's permutations, that comes first in dictionary order.
+
+    The identity for a problem without permutations.
+    """
+    if problem.permutations is None:
+        return values
+    copies = values[problem.permutations]
+    return copies[jnp.lexsort(copies.T[::-1])[0]]
+
+
+def deal_labels(
+    problem: Problem, key: PRNGKeyArray, *arrays: Float[Array, "*N dim"]
+) -> tuple[Float[Array, "*N dim"], ...]:
+    """Give every draw, and its score, one of the problem's permutations, at random and the same."""
+    if problem.permutations is None:
+        return arrays
+    permutations = jnp.asarray(problem.permutations)
+    chosen = jax.random.randint(key, arrays[0].shape[:-1], 0, len(permutations))
+    return tuple(jnp.take_along_axis(array, permutations[chosen], axis=-1) for array in arrays)

@@ -3,12 +3,17 @@
 Two samplers that share no algorithm must agree. NUTS gives the draws; elliptical slice
 sampling gives the second opinion. It starts from dispersed points of its own; only the
 location and scale of its base Gaussian, for any of which it is exact, come from NUTS's
-adaptation.
+adaptation. Such a reference has grade B.
+
+Where a problem gives exact draws (closed form, quadrature), those are the reference, of
+grade A, and NUTS on the model is the second opinion: it has to find the same posterior.
+
+A reference that fails any check has grade C. Exchangeable labels are compared sorted.
 """
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -19,9 +24,10 @@ from scipy.stats import norm
 
 from dncbench import diagnostics
 from dncbench.budget import Budget
+from dncbench.draws import Draws
 from dncbench.elliptical_slice import elliptical_slice
 from dncbench.metrics import Sample
-from dncbench.problem import Problem, full_posterior, num_observations
+from dncbench.problem import Problem, full_posterior, num_observations, sort_labels
 from dncbench.registry import Entry
 from dncbench.sampling import SamplerSettings, sample
 from dncbench.store import Cache
@@ -56,10 +62,6 @@ class Reference:
     blocks: Float[np.ndarray, "B N d"]
     ess: float
     certificate: dict[str, Any]
-
-    def sample(self, block: int = 0) -> Sample:
-        """One block as a sample; 0 is what methods are scored against."""
-        return Sample(self.blocks[block], self.ess)
 
     def fresh(self, split: int) -> int:
         """The block that the oracle scores in a split; the splits take them in turn."""
@@ -106,46 +108,61 @@ def reference(
     }
     found = cache.get("references", cache_key)
     if found is None:
-        pool, certificate = _certify(problem, data, key, budget, say)
+        wanted = budget.reference_blocks * budget.num_draws
+        exact = problem.exact_draws(data, jax.random.fold_in(key, 1), wanted)
+        if exact is None:
+            pool, certificate = _certify(problem, data, key, budget, say)
+        else:
+            pool, certificate = _certify_exact(
+                problem, data, key, budget, np.asarray(exact, np.float64), say
+            )
         found = {"pool": pool}, certificate
         cache.put("references", cache_key, *found)
     arrays, certificate = found
-    theta = np.asarray(jax.vmap(problem.constrain)(jnp.asarray(arrays["pool"])))
     shape = (budget.reference_blocks, budget.num_draws, problem.dim)
-    ess = min(certificate["nuts"]["min_ess_bulk"] / budget.reference_blocks, budget.num_draws)
+    theta = np.asarray(jax.vmap(problem.constrain)(jnp.asarray(arrays["pool"])))
+    independent = len(theta) if "exact" in certificate else certificate["nuts"]["min_ess_bulk"]
+    ess = min(independent / budget.reference_blocks, budget.num_draws)
     return Reference(arrays["pool"].reshape(shape), theta.reshape(shape), float(ess), certificate)
 
 
 def noise_floor(
-    reference: Reference, metrics: list[Entry], identity: dict[str, Any], cache: Cache
+    blocks: list[Sample], metrics: list[Entry], identity: dict[str, Any], cache: Cache
 ) -> dict[str, dict[str, float]]:
     """What each metric reads between independent sets of reference draws of the same size.
 
+    Args:
+        blocks: the sets.
+        metrics: entries whose targets are imported.
+        identity: of the problem, for the cache.
+        cache: where the readings are kept.
+
     Returns:
-        For each metric id its mean, sd and largest value over all pairs of blocks.
+        For each metric id its mean, sd and largest value over all pairs of blocks; a
+        metric that does not apply to the problem is left out.
     """
-    pairs = list(itertools.combinations(range(len(reference.blocks)), 2))
+    pairs = list(itertools.combinations(blocks, 2))
     floors = {}
     for entry in metrics:
         cache_key = {
             "version": VERSION,
             "problem": identity,
             "metric": entry.id,
-            "blocks": list(reference.blocks.shape),
+            "blocks": [len(blocks), *blocks[0].values.shape],
         }
         found = cache.get("floors", cache_key)
         if found is None:
-            values = [
-                entry.target(reference.sample(i), reference.sample(j)).value for i, j in pairs
-            ]
+            figures = [entry.target(*pair) for pair in pairs]
+            values = [figure.value for figure in figures if figure is not None]
             found = {"values": np.array(values)}, {}
             cache.put("floors", cache_key, *found)
         readings = found[0]["values"]
-        floors[entry.id] = {
-            "mean": float(np.mean(readings)),
-            "sd": float(np.std(readings, ddof=1)),
-            "max": float(np.max(readings)),
-        }
+        if len(readings):
+            floors[entry.id] = {
+                "mean": float(np.mean(readings)),
+                "sd": float(np.std(readings, ddof=1)),
+                "max": float(np.max(readings)),
+            }
     return floors
 
 
@@ -178,16 +195,9 @@ def _certify(
     )
     (diagnosed,) = draws.info["diagnostics"]
     certificate = {
-        "nuts": {
-            **diagnosed,
-            "chains": settings.num_chains,
-            "draws": settings.num_draws,
-            "thinned_by": draws.info["rounds"],
-            "seconds": draws.info["seconds"],
-            "compile_seconds": draws.info["compile_seconds"],
-        },
+        "nuts": _nuts_summary(diagnosed, draws, settings),
         "elliptical_slice": slice_info,
-        "agreement": agreement(nuts_chains, slice_chains, names),
+        "agreement": agreement(_sorted_labels(problem, nuts_chains), slice_chains, names),
         "recomputed": _recompute_error(
             problem, data, draws.values[0], draws.log_density[0], draws.score[0], key_check
         ),
@@ -196,6 +206,68 @@ def _certify(
     # Block b is the b-th stretch of every chain: blocks are nearly independent.
     stretches = nuts_chains.reshape(settings.num_chains, budget.reference_blocks, -1, problem.dim)
     return np.swapaxes(stretches, 0, 1).reshape(-1, problem.dim), certificate
+
+
+def _certify_exact(
+    problem: Problem,
+    data: PyTree[Array],
+    key: PRNGKeyArray,
+    budget: Budget,
+    exact: Float[np.ndarray, "BN d"],
+    say: Callable[[str], None],
+) -> tuple[Float[np.ndarray, "BN d"], dict[str, Any]]:
+    key_nuts, key_check = jax.random.split(key)
+    settings = replace(settings_for(budget), num_draws=budget.num_draws, min_ess=0.0)
+    draws, _ = sample(
+        full_posterior(problem, data),
+        key_nuts,
+        settings,
+        problem.parameter_names,
+        lambda what: say(f"reference: {what}"),
+    )
+    (diagnosed,) = draws.info["diagnostics"]
+    # Independent draws are chains of any length.
+    chains = exact.reshape(settings.num_chains, -1, problem.dim)
+    certificate = {
+        "exact": {"draws": len(exact)},
+        "nuts": _nuts_summary(diagnosed, draws, settings),
+        "agreement": agreement(
+            _sorted_labels(problem, chains),
+            _sorted_labels(problem, draws.by_chain(0)),
+            problem.parameter_names,
+        ),
+        "recomputed": _recompute_error(
+            problem, data, draws.values[0], draws.log_density[0], draws.score[0], key_check
+        ),
+    }
+    agreed, nuts = certificate["agreement"], certificate["nuts"]
+    failures = _complaints(
+        (not nuts["max_rhat"] <= MAX_RHAT, f"NUTS: R-hat {nuts['max_rhat']:.4f} above {MAX_RHAT}"),
+        *_shared_checks(agreed, certificate["recomputed"], "NUTS"),
+    )
+    return exact, certificate | {"grade": "C" if failures else "A", "failures": failures}
+
+
+def _nuts_summary(
+    diagnosed: dict[str, Any], draws: Draws, settings: SamplerSettings
+) -> dict[str, Any]:
+    return {
+        **diagnosed,
+        "chains": settings.num_chains,
+        "draws": settings.num_draws,
+        "thinned_by": draws.info["rounds"],
+        "seconds": draws.info["seconds"],
+        "compile_seconds": draws.info["compile_seconds"],
+    }
+
+
+def _sorted_labels(
+    problem: Problem, chains: Float[np.ndarray, "C T d"]
+) -> Float[np.ndarray, "C T d"]:
+    if problem.permutations is None:
+        return chains
+    each = jax.vmap(jax.vmap(lambda eta: sort_labels(problem, eta)))
+    return np.asarray(each(jnp.asarray(chains)))
 
 
 def agreement(
@@ -229,38 +301,42 @@ def agreement(
 
 def _grade(certificate: dict[str, Any], budget: Budget) -> dict[str, Any]:
     nuts, second = certificate["nuts"], certificate["elliptical_slice"]
-    agreed = certificate["agreement"]
-    recomputed = certificate["recomputed"]["largest_relative_error"]
     ess = min(nuts["min_ess_bulk"], nuts["min_ess_tail"])
-    failures = [
-        complaint
-        for failed, complaint in (
-            (not nuts["max_rhat"] <= MAX_RHAT, f"R-hat {nuts['max_rhat']:.4f} above {MAX_RHAT}"),
-            (
-                not ess >= budget.min_reference_ess,
-                f"ESS {ess:.0f} below {budget.min_reference_ess}",
-            ),
-            (
-                not second["max_rhat"] <= MAX_RHAT,
-                f"second sampler: R-hat {second['max_rhat']:.4f} above {MAX_RHAT}",
-            ),
-            (
-                not agreed["largest_z"] <= agreed["threshold_z"],
-                f"samplers disagree on the {agreed['largest_z_at']}: "
-                f"{agreed['largest_z']:.1f} standard errors",
-            ),
-            (
-                not agreed["resolution_sds"] <= MAX_RESOLUTION,
-                f"second sampler resolves only {agreed['resolution_sds']:.3f} posterior sds",
-            ),
-            (
-                not recomputed <= TOLERANCE,
-                f"stored log densities or scores differ from the model by {recomputed:.1e}",
-            ),
-        )
-        if failed
-    ]
+    failures = _complaints(
+        (not nuts["max_rhat"] <= MAX_RHAT, f"R-hat {nuts['max_rhat']:.4f} above {MAX_RHAT}"),
+        (not ess >= budget.min_reference_ess, f"ESS {ess:.0f} below {budget.min_reference_ess}"),
+        (
+            not second["max_rhat"] <= MAX_RHAT,
+            f"second sampler: R-hat {second['max_rhat']:.4f} above {MAX_RHAT}",
+        ),
+        *_shared_checks(certificate["agreement"], certificate["recomputed"], "second sampler"),
+    )
     return {"grade": "C" if failures else "B", "failures": failures}
+
+
+def _shared_checks(
+    agreed: dict[str, Any], recomputed: dict[str, Any], other: str
+) -> list[tuple[bool, str]]:
+    error = recomputed["largest_relative_error"]
+    return [
+        (
+            not agreed["largest_z"] <= agreed["threshold_z"],
+            f"samplers disagree on the {agreed['largest_z_at']}: "
+            f"{agreed['largest_z']:.1f} standard errors",
+        ),
+        (
+            not agreed["resolution_sds"] <= MAX_RESOLUTION,
+            f"{other} resolves only {agreed['resolution_sds']:.3f} posterior sds",
+        ),
+        (
+            not error <= TOLERANCE,
+            f"stored log densities or scores differ from the model by {error:.1e}",
+        ),
+    ]
+
+
+def _complaints(*checks: tuple[bool, str]) -> list[str]:
+    return [complaint for failed, complaint in checks if failed]
 
 
 def _recompute_error(
@@ -271,8 +347,8 @@ def _recompute_error(
     score: Float[np.ndarray, "T d"],
     key: PRNGKeyArray,
 ) -> dict[str, Any]:
-    everything = np.arange(num_observations(data))
+    everything = problem.counted(np.arange(num_observations(data)))
     error = check_stored(
-        problem, data, everything, values, log_density, score, key, weights=(1.0, 1.0)
+        problem, data, everything, values, log_density, score, key, weights=(1.0, 1.0, 1.0)
     )
     return {"points": CHECKED_POINTS, "largest_relative_error": error}

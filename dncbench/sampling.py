@@ -9,6 +9,10 @@ chain, without factorising M at every step.
 
 The first L comes from the curvature at the mode (a Laplace approximation), so
 that coordinates whose scales differ by 1e4 need no adaptation of their own.
+
+Where a problem's labels are exchangeable, every step ends by sorting them: the chain
+then samples one copy of the posterior, which the others repeat. The kept draws are
+dealt out over the copies at random, each with its score.
 """
 
 from collections.abc import Callable
@@ -24,7 +28,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from dncbench import diagnostics
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError
-from dncbench.problem import Density
+from dncbench.problem import Density, deal_labels, sort_labels
 from dncbench.timing import Program, Timed
 
 LARGEST_DENSE_DIM = 200
@@ -83,14 +87,16 @@ def sample(
         on_round: told what is being done, for a progress display.
 
     Returns:
-        Draws (S, T, d) with log densities, scores and diagnostics; and the adapted
-        geometry, stacked over S, for another sampler to start from.
+        Draws (S, T, d) with log densities, scores and diagnostics (those of exchangeable
+        labels sorted); and the adapted geometry, stacked over S, for another sampler to
+        start from.
 
     Raises:
         DrawsError: a density or its gradient is not finite where sampling starts.
     """
     num_densities, dim = densities.mask.shape[0], len(names)
     key_adapt, key_sample = jax.random.split(key)
+    key_deal = jax.random.fold_in(key, 2)
     on_round("adapting")
     adapted: Timed = _adapt(densities, jax.random.split(key_adapt, num_densities), dim, settings)
     geometry, positions, at_mode = adapted.value
@@ -125,9 +131,14 @@ def sample(
         "mean_acceptance": float(np.mean(kept.acceptance)),
     }
     flat = lambda array: array.reshape(num_densities, settings.num_draws, *array.shape[3:])  # noqa: E731
+    values, scores = deal_labels(densities.problem, key_deal, flat(kept.value), flat(kept.score))
     return (
         Draws(
-            flat(kept.value), flat(kept.log_density), flat(kept.score), settings.num_chains, info
+            np.asarray(values),
+            flat(kept.log_density),
+            np.asarray(scores),
+            settings.num_chains,
+            info,
         ),
         geometry,
     )
@@ -179,8 +190,25 @@ def _whitened(density: Density, geometry: Geometry) -> Callable[[Array], Array]:
     return lambda z: density(geometry.mean + geometry.factor @ z)
 
 
+def sorted_state(density: Density, geometry: Geometry, state: Any) -> Any:
+    """A NUTS state with exchangeable labels sorted; as it is where there are none."""
+    from blackjax.mcmc import nuts
+
+    if density.problem.permutations is None:
+        return state
+    eta = sort_labels(density.problem, geometry.mean + geometry.factor @ state.position)
+    # Anew, gradient and all: a gradient left behind belongs to another position.
+    return nuts.init(to_z(geometry, eta), _whitened(density, geometry))
+
+
+def to_z(geometry: Geometry, eta: Float[Array, "*C dim"]) -> Float[Array, "*C dim"]:
+    """Points in the affine coordinates."""
+    solve = jax.scipy.linalg.solve_triangular
+    return solve(geometry.factor, (eta - geometry.mean).T, lower=True).T
+
+
 def find_mode(
-    density: Callable[[Array], Array], dim: int
+    density: Callable[[Array], Array], start: Float[Array, " dim"]
 ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
     """Mode and Laplace factor L (L Lᵀ = inverse Hessian of -log density), by damped Newton.
 
@@ -210,7 +238,6 @@ def find_mode(
         *_, damping, count, slope = state
         return (count < _NEWTON_STEPS) & (slope > 1e-3) & (damping < 1e12)
 
-    start = jnp.zeros(dim)
     mode, *_ = jax.lax.while_loop(
         unfinished, step, (start, energy(start), jnp.array(1e-3), jnp.array(0), jnp.array(jnp.inf))
     )
@@ -232,7 +259,7 @@ def _adapt_one(
     kernel = nuts.build_kernel()
     start, update, finish = dual_averaging_adaptation(settings.target_acceptance)
     key_start, key_windows = jax.random.split(key)
-    mode, laplace = find_mode(density, dim)
+    mode, laplace = find_mode(density, jnp.asarray(density.problem.start))
     dense = dim <= LARGEST_DENSE_DIM
     if not dense:
         laplace = jnp.diag(jnp.sqrt(jnp.sum(laplace**2, axis=1)))
@@ -242,9 +269,7 @@ def _adapt_one(
         geometry, eta, moments = carry
         number, key = inputs
         target = _whitened(density, geometry)
-        z = jax.scipy.linalg.solve_triangular(
-            geometry.factor, (eta - geometry.mean).T, lower=True
-        ).T
+        z = to_z(geometry, eta)
 
         def step(carry: tuple, key: PRNGKeyArray) -> tuple:
             states, averaging = carry
@@ -260,6 +285,7 @@ def _adapt_one(
                 max_num_doublings=5,
             )
             states, info = jax.vmap(move)(keys, states, averaging)
+            states = jax.vmap(lambda state: sorted_state(density, geometry, state))(states)
             # A step size for each chain, so that one started in a stiff region shrinks
             # its own and escapes; one for all in the last window, as in sampling.
             acceptance = jnp.where(last, jnp.mean(info.acceptance_rate), info.acceptance_rate)
@@ -291,7 +317,7 @@ def _adapt_one(
         jnp.arange(settings.num_windows),
         jax.random.split(key_windows, settings.num_windows),
     )
-    eta = mode + spread @ laplace.T
+    eta = jax.vmap(lambda eta: sort_labels(density.problem, eta))(mode + spread @ laplace.T)
     (geometry, eta, _), _ = jax.lax.scan(window, (geometry, eta, moments), windows)
     return geometry, eta, jax.value_and_grad(density)(mode)
 
@@ -356,6 +382,7 @@ def _advance_one(
     def chain(key: PRNGKeyArray, z: Array) -> _Trace:
         def step(state: Any, key: PRNGKeyArray) -> tuple:
             state, info = kernel(key, state, target, geometry.step_size, unit)
+            state = sorted_state(density, geometry, state)
             return state, _Trace(
                 state.position,
                 state.logdensity,
@@ -368,7 +395,7 @@ def _advance_one(
 
         return jax.lax.scan(step, nuts.init(z, target), jax.random.split(key, num_steps))[1]
 
-    z = solve(geometry.factor, (eta - geometry.mean).T, lower=True).T
+    z = to_z(geometry, eta)
     trace = jax.vmap(chain)(jax.random.split(key, len(eta)), z)
     values = geometry.mean + trace.value @ geometry.factor.T
     # d/dη = L^-T d/dz: the stored score costs no further evaluation.

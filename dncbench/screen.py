@@ -18,11 +18,14 @@ def console(**options: Any) -> Any:
     return terminal if terminal.is_terminal else Console(**options, width=200)
 
 
-def print_boards(records: list[dict[str, Any]], problems: Any, budgets: Any) -> None:
+def print_boards(
+    records: list[dict[str, Any]], problems: Any, budgets: Any, metrics: Any = None
+) -> None:
     """Print the boards of the records; accuracy and cost apart where the screen is narrow."""
     from dncbench import leaderboard, tables
 
-    found = leaderboard.boards(records, problems, budgets)
+    shown = leaderboard.HEADLINE if metrics is None else metrics
+    found = leaderboard.boards(records, problems, budgets, shown)
     screen = console()
     if not found:
         click.echo("no records yet; make some with: dncbench run")
@@ -66,20 +69,17 @@ def print_certificate(
     problem: str, certificate: dict[str, Any], floors: dict[str, dict[str, float]]
 ) -> None:
     """Print a reference's certificate and noise floors."""
-    nuts, second = certificate["nuts"], certificate["elliptical_slice"]
-    agreed = certificate["agreement"]
+    nuts, agreed = certificate["nuts"], certificate["agreement"]
     lines = [
         f"{problem}: grade {certificate['grade']}",
+        *_exact_lines(certificate.get("exact")),
         f"  NUTS              {nuts['chains']} chains, {nuts['draws']} draws kept, thinned by "
         f"{nuts['thinned_by']}; {nuts['seconds']:.1f} s + {nuts['compile_seconds']:.1f} s compile",
         f"    largest R-hat   {nuts['max_rhat']:.4f} ({nuts['max_rhat_parameter']})",
         f"    smallest ESS    bulk {nuts['min_ess_bulk']:.0f} ({nuts['min_ess_bulk_parameter']}), "
         f"tail {nuts['min_ess_tail']:.0f} ({nuts['min_ess_tail_parameter']})",
         f"    divergences     {nuts['divergences']}; smallest E-BFMI {nuts['min_bfmi']:.2f}",
-        f"  elliptical slice  {second['chains']} chains, {second['steps']} steps; "
-        f"{second['seconds']:.1f} s + {second['compile_seconds']:.1f} s compile",
-        f"    largest R-hat   {second['max_rhat']:.4f}",
-        f"    smallest ESS    bulk {second['min_ess_bulk']:.0f}, tail {second['min_ess_tail']:.0f}",
+        *_slice_lines(certificate.get("elliptical_slice")),
         f"  agreement         largest difference {agreed['largest_z']:.2f} standard errors "
         f"({agreed['largest_z_at']}), allowed {agreed['threshold_z']:.2f}",
         f"    resolution      {agreed['resolution_sds']:.4f} posterior sds (standard error of the "
@@ -94,6 +94,23 @@ def print_certificate(
         *(f"  NOT CERTIFIED     {failure}" for failure in certificate["failures"]),
     ]
     click.echo("\n".join(lines))
+
+
+def _exact_lines(exact: dict[str, Any] | None) -> list[str]:
+    if exact is None:
+        return []
+    return [f"  exact             {exact['draws']} independent draws; NUTS only has to agree"]
+
+
+def _slice_lines(second: dict[str, Any] | None) -> list[str]:
+    if second is None:
+        return []
+    return [
+        f"  elliptical slice  {second['chains']} chains, {second['steps']} steps; "
+        f"{second['seconds']:.1f} s + {second['compile_seconds']:.1f} s compile",
+        f"    largest R-hat   {second['max_rhat']:.4f}",
+        f"    smallest ESS    bulk {second['min_ess_bulk']:.0f}, tail {second['min_ess_tail']:.0f}",
+    ]
 
 
 @contextlib.contextmanager

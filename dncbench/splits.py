@@ -3,6 +3,8 @@
 A split is named by a scheme and an integer index. Schemes:
 
 - ``random``: shards of (nearly) equal size, at random. The default.
+- ``in-order``: shards of (nearly) equal size, the first rows first. There is one such
+  split; published data sets are cut so.
 - ``sorted-by-label``: observations sorted by class, then cut: whole classes
   live on few shards.
 - ``dirichlet:ALPHA``: each class is dealt out in Dirichlet(ALPHA) proportions,
@@ -18,7 +20,13 @@ from jaxtyping import PRNGKeyArray
 from dncbench.errors import NotApplicableError, UnknownNameError
 from dncbench.registry import nearest
 
-_SCHEMES = {"random": None, "sorted-by-label": None, "dirichlet": "ALPHA", "sizes": "RATIO"}
+_SCHEMES = {
+    "random": None,
+    "in-order": None,
+    "sorted-by-label": None,
+    "dirichlet": "ALPHA",
+    "sizes": "RATIO",
+}
 _MOST_TRIES = 100
 
 
@@ -87,6 +95,8 @@ def assign(
         assert labels is not None
         assert number is not None
         return _dirichlet(key, np.asarray(labels), shuffled, num_shards, number)
+    if name == "in-order":
+        shuffled = np.arange(num_observations)
     if name == "sorted-by-label":
         assert labels is not None
         shuffled = shuffled[np.argsort(np.asarray(labels)[shuffled], kind="stable")]

@@ -58,9 +58,14 @@ def bytes_text(value: int | None) -> str:
 def title(board: Board) -> str:
     """One line that says what the board's figures were made under."""
     return (
-        f"{board.problem}: {board.scheme} splits, budget {board.budget}, seed {board.seed}, "
+        f"{board.problem}: {board.scheme} splits, {_space(board)}"
+        f"budget {board.budget}, seed {board.seed}, "
         f"reference grade {board.grade}"
     )
+
+
+def _space(board: Board) -> str:
+    return "" if board.space == "unconstrained" else f"{board.space} space, "
 
 
 def header(board: Board) -> list[str]:

@@ -25,7 +25,7 @@ def check_stored(
     log_density: Float[np.ndarray, " T"],
     score: Float[np.ndarray, "T d"],
     key: PRNGKeyArray,
-    weights: tuple[float, float],
+    weights: tuple[float, float, float],
 ) -> float:
     """Recompute log densities and scores of a random subset of draws from the model.
 
@@ -39,7 +39,7 @@ def check_stored(
         log_density: log densities and
         score: scores.
         key: picks the subset.
-        weights: exponents of the prior and of the likelihood.
+        weights: exponents of the prior, of the likelihood and of |∂θ/∂η|.
 
     Returns:
         The largest error: of log densities relative to their size, of scores relative
@@ -60,6 +60,7 @@ def recompute(
     eta: Float[Array, "points dim"],
     prior_weight: float,
     likelihood_weight: float,
+    jacobian_weight: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log density and score straight from the model: no padding, no mask, no stacking.
 
@@ -72,6 +73,7 @@ def recompute(
         eta: where to evaluate.
         prior_weight: exponent of the prior.
         likelihood_weight: exponent of the likelihood.
+        jacobian_weight: exponent of |∂θ/∂η|.
 
     Returns:
         Log densities (points,) and scores (points, dim).
@@ -81,8 +83,7 @@ def recompute(
         problem,
         observations,
         jnp.asarray(eta),
-        jnp.array(prior_weight),
-        jnp.array(likelihood_weight),
+        jnp.array([prior_weight, likelihood_weight, jacobian_weight]),
     )
     return np.asarray(values), np.asarray(scores)
 
@@ -92,13 +93,12 @@ def _values_and_scores(
     problem: Problem,
     observations: PyTree[Array],
     eta: Float[Array, "points dim"],
-    prior_weight: Float[Array, ""],
-    likelihood_weight: Float[Array, ""],
+    weights: Float[Array, " 3"],
 ) -> tuple[Float[Array, " points"], Float[Array, "points dim"]]:
     def log_density(point: Array) -> Array:
         theta = problem.constrain(point)
-        prior = problem.log_prior(theta) + log_jacobian(problem, point)
         terms = jax.lax.map(lambda one: problem.log_likelihood(theta, one), observations)
-        return prior_weight * prior + likelihood_weight * jnp.sum(terms)
+        parts = problem.log_prior(theta), jnp.sum(terms), log_jacobian(problem, point)
+        return sum(weight * part for weight, part in zip(weights, parts, strict=True))
 
     return jax.vmap(jax.value_and_grad(log_density))(eta)

@@ -65,6 +65,8 @@ class Diffusion(Method):
             too; whitened coordinates then serve the sampler only.
         sampler: "fixed", many chains at noise 0; "annealed", particles from the product
             of Gaussians along decreasing noise (Algorithm 2), for separate modes.
+        until: time at which the annealing stops, 0 at no noise. Above 0 it is for looking
+            at the sequence, not for merging.
     """
 
     training: str = "fast"
@@ -72,6 +74,7 @@ class Diffusion(Method):
     stored_scores: bool = True
     normalise: bool = True
     sampler: str = "fixed"
+    until: float = 0.0
 
     exact_for_gaussians: ClassVar = True
 
@@ -87,6 +90,11 @@ class Diffusion(Method):
                     f"diffusion: {setting}={value!r}{nearest(value, known)}; "
                     f"known: {', '.join(known)}"
                 )
+        if not 0 <= self.until < 1 or (self.until and self.sampler != "annealed"):
+            raise UnknownNameError(
+                f"diffusion: until={self.until:g} must be at least 0, below 1, and 0 unless "
+                "sampler=annealed"
+            )
         if self.objective == "tsm" and not self.stored_scores:
             raise UnknownNameError(
                 "diffusion: objective='tsm' fits nothing but stored scores; "
@@ -138,6 +146,7 @@ class Diffusion(Method):
             return jnp.sum(jax.vmap(shard)(messages.energy, maps, shifts))
 
         def path(z: Float[Array, " d"], t: Float[Array, ""]) -> Float[Array, ""]:
+            t = self.until + (1 - self.until) * t
             if self.normalise:
                 return log_density(z, t)
             # The raw coordinates' noise prior may lie anywhere, seen from z.

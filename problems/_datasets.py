@@ -25,21 +25,23 @@ class Dataset:
         name: folder name under ``DNCBENCH_DATA`` and in the cache.
         file: the data file in that folder.
         url: the original source's zip archive.
-        archive_sha256: checksum of that archive.
+        archive_sha256: checksum of that archive; None where it is packed anew now and then.
         shape: rows and columns of the parsed array.
         array_sha256: checksum of the parsed array as little-endian float64, row by row.
         parse: reads the file into a (rows, columns) float64 array.
         stand_in: the synthetic problem to use where the data cannot be had.
+        member: path of the file in the archive, where it is not ``file`` itself.
     """
 
     name: str
     file: str
     url: str
-    archive_sha256: str
+    archive_sha256: str | None
     shape: tuple[int, int]
     array_sha256: str
     parse: Callable[[Path], np.ndarray]
     stand_in: str
+    member: str | None = None
 
     def load(self) -> np.ndarray:
         """The checked array, (rows, columns) float64.
@@ -71,13 +73,13 @@ class Dataset:
         try:
             archive = pooch.retrieve(
                 self.url,
-                known_hash=f"sha256:{self.archive_sha256}",
+                known_hash=self.archive_sha256 and f"sha256:{self.archive_sha256}",
                 path=folder,
                 fname=f"{self.name}.zip",
                 progressbar=False,
             )
             with zipfile.ZipFile(archive) as opened:
-                content = opened.read(self.file)
+                content = opened.read(self.member or self.file)
         # pooch raises ValueError on a wrong checksum; requests' errors are OSErrors.
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             override = os.environ.get("DNCBENCH_DATA")

@@ -23,13 +23,12 @@ def bernoulli_log_likelihood(logit: Float[Array, ""], label: Float[Array, ""]) -
     return label * logit - softplus
 
 
-class LogisticRegression(Problem):
-    """y ~ Bernoulli(sigmoid(x·θ)), θ_j ~ N(0, prior_variance), j = 1..d.
+class Logistic(Problem):
+    """y ~ Bernoulli(sigmoid(x·θ)); a subclass gives the prior.
 
     Data: ``x`` (n, d) with the intercept's column of ones first, ``y`` (n,) in {0, 1}.
     """
 
-    prior_variance: eqx.AbstractVar[float]
     columns: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -42,10 +41,6 @@ class LogisticRegression(Problem):
         """The intercept, then the columns."""
         return ("intercept", *self.columns)
 
-    def log_prior(self, theta: Float[Array, " dim"]) -> Float[Array, ""]:
-        """Log density of N(0, prior_variance I), up to a constant."""
-        return -0.5 * jnp.sum(theta**2) / self.prior_variance
-
     def log_likelihood(
         self, theta: Float[Array, " dim"], observation: PyTree[Array]
     ) -> Float[Array, ""]:
@@ -55,6 +50,16 @@ class LogisticRegression(Problem):
     def labels(self, data: PyTree[Array]) -> np.ndarray:
         """The class of each observation."""
         return np.asarray(data["y"])
+
+
+class LogisticRegression(Logistic):
+    """Logistic regression with θ_j ~ N(0, prior_variance), j = 1..d."""
+
+    prior_variance: eqx.AbstractVar[float]
+
+    def log_prior(self, theta: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Log density of N(0, prior_variance I), up to a constant."""
+        return -0.5 * jnp.sum(theta**2) / self.prior_variance
 
 
 def with_intercept(covariates: Float[Array, "n p"]) -> Float[Array, "n p+1"]:

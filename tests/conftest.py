@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,19 @@ def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def spambase_data() -> Path:
+def real_data() -> Callable[[str], Path]:
     """The folder of the real data sets, or a skip that says which one is missing."""
-    folder = os.environ.get("DNCBENCH_DATA")
-    if not folder or not (Path(folder) / "spambase" / "spambase.data").is_file():
-        pytest.skip("needs the real data set spambase: set DNCBENCH_DATA to its parent folder")
-    return Path(folder).resolve()
+
+    def folder(name: str) -> Path:
+        root = os.environ.get("DNCBENCH_DATA")
+        if not root or not (Path(root) / name).is_dir():
+            pytest.skip(f"needs the real data set {name}: set DNCBENCH_DATA to its parent folder")
+        return Path(root).resolve()
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spambase_data(real_data: Callable[[str], Path]) -> Path:
+    """The folder of the real data sets, where spambase is one of them."""
+    return real_data("spambase")

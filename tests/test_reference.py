@@ -57,7 +57,7 @@ def exact(problem) -> tuple[np.ndarray, np.ndarray]:
     """Posterior mean and sd by quadrature on a 400 x 400 grid of seven sds either side."""
     stack = full_posterior(*problem)
     parts = jax.tree.map(lambda leaf: leaf[0], (stack.observations, stack.mask))
-    density = Density(stack.problem, *parts, jnp.array(1.0), jnp.array(1.0))
+    density = Density(stack.problem, *parts, *[jnp.array(1.0)] * 3)
     evaluate = jax.jit(lambda points: jax.lax.map(jax.vmap(lambda eta: density(eta)), points))
     centre, spread = np.array([-3.0, -3.0]), np.array([2.0, 2.0])
     for _ in range(3):  # the first two grids only find where the mass is

@@ -252,7 +252,7 @@ def test_rows_of_another_shard_are_caught(sampled) -> None:
 
 def test_the_mode_and_curvature_of_a_gaussian() -> None:
     (mode,), (factor,) = eqx.filter_vmap(
-        lambda density: find_mode(density, DIM), in_axes=eqx.if_array(0)
+        lambda density: find_mode(density, jnp.zeros(DIM)), in_axes=eqx.if_array(0)
     )(full_posterior(PROBLEM, DATA))
     y = np.asarray(DATA["y"])
     precision = np.linalg.inv(NOISE)
@@ -267,7 +267,7 @@ def test_the_mode_and_curvature_of_a_gaussian() -> None:
 
 def test_the_mode_of_a_skewed_density_far_from_zero() -> None:
     # 20 η - exp(η - 5): mode 5 + log 20, curvature -20.
-    mode, factor = find_mode(lambda eta: 20 * eta[0] - jnp.exp(eta[0] - 5.0), 1)
+    mode, factor = find_mode(lambda eta: 20 * eta[0] - jnp.exp(eta[0] - 5.0), jnp.zeros(1))
     # Newton stops where the slope is a thousandth of a standard deviation's worth.
     assert abs(float(mode[0]) - 5 - np.log(20)) < 1e-3 / np.sqrt(20)
     assert float(factor[0, 0]) == pytest.approx(1 / np.sqrt(20), rel=1e-3)

@@ -1,6 +1,7 @@
 """Metrics: how far merged draws are from reference draws, with a standard error.
 
-A metric is a registered function of two samples; lower is better, zero is perfect.
+A metric is a registered function of two samples; lower is better, zero is perfect. It
+returns None where the samples do not have what it reads.
 
     >>> @register_metric("worst-shift")
     ... def worst_shift(approximation: Sample, reference: Sample) -> Figure:
@@ -10,27 +11,37 @@ A metric is a registered function of two samples; lower is better, zero is perfe
     ...     return Figure(worst, (1 / approximation.ess + 1 / reference.ess) ** 0.5)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.linalg import solve_triangular
 
 NUM_GROUPS = 20
 """Groups of the delete-a-group jackknife."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Draws to be scored.
 
     Attributes:
         values: (n, d) natural parameters θ, float64.
         ess: how many independent draws they are worth, at most n.
+        eta: (n, d) the same in unconstrained coordinates; None where natural
+            parameters were merged, which need not lie where the posterior does.
+        score: gradient (m, d) of the full posterior's log density at points η (m, d).
+        permutations: (G, d) permutations of the coordinates that leave the posterior as
+            it is; None where there are none.
     """
 
     values: Float[np.ndarray, "n d"]
     ess: float
+    eta: Float[np.ndarray, "n d"] | None = None
+    score: Callable[[np.ndarray], np.ndarray] | None = None
+    permutations: Int[np.ndarray, "G d"] | None = None
 
 
 class Figure(NamedTuple):
@@ -48,6 +59,20 @@ def groups(num_draws: int) -> list[np.ndarray]:
     """
     order = np.random.default_rng(0).permutation(num_draws)
     return [order[start::NUM_GROUPS] for start in range(NUM_GROUPS)]
+
+
+def whitened(
+    approximation: Float[np.ndarray, "n d"], reference: Float[np.ndarray, "m d"]
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
+    """Both samples in coordinates where the reference has mean 0 and covariance I.
+
+    Distances in them are in posterior standard deviations.
+    """
+    mean, spread = reference.mean(0), reference.std(0)
+    standard = (reference - mean) / spread  # first, so that the covariance keeps its digits
+    factor = np.linalg.cholesky(np.cov(standard.T).reshape(len(mean), -1))
+    into = lambda values: solve_triangular(factor, values.T, lower=True).T  # noqa: E731
+    return into((approximation - mean) / spread), into(standard)
 
 
 def jackknife_error(

@@ -1,5 +1,7 @@
 """Laws of every registered metric: a function of two samples, lower is better, zero is perfect."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -14,13 +16,21 @@ def metric(request: pytest.FixtureRequest):
     return registry.get("metric", request.param).target
 
 
+def as_sample(eta: np.ndarray, ess: float = NUM_DRAWS) -> Sample:
+    """Draws θ = exp(η), with all that a metric may read: log θ of exponentials has score 1 - θ."""
+    permutations = np.array(list(itertools.permutations(range(eta.shape[1]))))
+    return Sample(np.exp(eta), ess, eta, lambda eta: 1 - np.exp(eta), permutations)
+
+
 def exponential(rng: np.random.Generator, dim: int) -> Sample:
-    return Sample(rng.exponential(1.0, (NUM_DRAWS, dim)), NUM_DRAWS)
+    return as_sample(np.log(rng.exponential(1.0, (NUM_DRAWS, dim))))
 
 
 @pytest.mark.parametrize("dim", [1, 3])
 def test_gives_a_finite_figure(metric, dim: int) -> None:
     rng = np.random.default_rng(1)
+    if metric.__name__ == "mode_weights" and dim == 1:
+        pytest.skip("one coordinate has one permutation: the figure is zero")
     figure = metric(exponential(rng, dim), exponential(rng, dim))
     assert isinstance(figure, Figure)
     assert np.isfinite(figure.value)
@@ -40,7 +50,8 @@ def test_sees_a_grossly_wrong_sample(metric) -> None:
     rng = np.random.default_rng(3)
     reference = exponential(rng, 3)
     floor = max(metric(exponential(rng, 3), reference).value for _ in range(10))
-    wrong = metric(Sample(20 - 5 * rng.normal(size=(NUM_DRAWS, 3)), NUM_DRAWS), reference)
+    # The third coordinate is always the largest: one mode of six.
+    wrong = metric(as_sample(np.sort(2 + 0.5 * rng.normal(size=(NUM_DRAWS, 3)), 1)), reference)
     assert wrong.value - floor > 5 * wrong.standard_error
 
 
@@ -63,6 +74,6 @@ def test_fewer_effective_draws_mean_a_larger_error(metric) -> None:
     rng = np.random.default_rng(6)
     a, f = exponential(rng, 3), exponential(rng, 3)
     full = metric(a, f)
-    poorer = metric(Sample(a.values, NUM_DRAWS / 10), f)
+    poorer = metric(as_sample(a.eta, NUM_DRAWS / 10), f)
     assert poorer.value == full.value
     assert poorer.standard_error > full.standard_error

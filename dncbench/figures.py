@@ -1,0 +1,179 @@
+"""Figures of papers, drawn anew from our draws: densities of two parameters, panel by panel."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter
+
+from dncbench import experiment
+from dncbench.bench import Bench
+from dncbench.budget import get as get_budget
+from dncbench.errors import DncbenchError, UnknownNameError
+from dncbench.experiment import Case
+from dncbench.progress import Progress
+from dncbench.registry import nearest
+from dncbench.store import Cache, Records
+
+_FOLDER = Path(__file__).parent / "problems" / "published"
+_BINS = 160
+_SMOOTHING = 2.5  # bins; the densities are smooth on that scale, and 10 000 draws are rough on less
+_MASSES = (0.95, 0.75, 0.5, 0.25)
+_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes: draws, and what they are drawn over in another colour."""
+
+    title: str
+    draws: list[Float[np.ndarray, "N d"]]
+    truth: Float[np.ndarray, "N d"] | None
+
+
+def names() -> list[str]:
+    """All figures."""
+    return sorted(_read())
+
+
+def draw(
+    name: str,
+    path: Path,
+    *,
+    budget: str = "quick",
+    cache: str | None = None,
+    progress: Progress,
+) -> None:
+    """Run what a figure shows, where it is not in the cache, and draw it.
+
+    Args:
+        name: one of :func:`names`.
+        path: file to write; its suffix says how: .svg, .pdf or .png.
+        budget: of the runs.
+        cache: folder of draws; by default the user's.
+        progress: display.
+
+    Raises:
+        UnknownNameError: no such figure.
+        DncbenchError: a merge that the figure shows failed.
+    """
+    known = _read()
+    if name not in known:
+        raise UnknownNameError(
+            f"no figure is called {name!r}{nearest(name, known)}; known: {', '.join(sorted(known))}"
+        )
+    wanted = known[name]
+    panels, parameters = _panels(wanted, budget, cache, progress)
+    _plot(wanted["title"], panels, parameters, path)
+
+
+def _panels(
+    wanted: dict[str, Any], budget: str, cache: str | None, progress: Progress
+) -> tuple[list[Panel], tuple[str, ...]]:
+    store = Cache(cache)
+    case = Case(splits=1, **wanted["case"])
+    folder = store.root / "figures"
+    records = experiment.run(
+        [case], wanted["methods"], budget=budget, results=folder, cache=cache, progress=progress
+    )
+    failed = [record for record in records if record["status"] == "failed"]
+    if failed:
+        raise DncbenchError(
+            f"{failed[0]['identity']['method']['label']} failed: {failed[0]['reason']}"
+        )
+    cells = experiment.plan(
+        [case],
+        wanted["methods"],
+        seed=0,
+        budget=get_budget(budget),
+        records=Records(folder),
+        force=True,
+    ).todo
+    bench = Bench(cells[0], get_budget(budget), store, progress)
+    bench.prepare()
+    truth, names = bench.truth.values, bench.problem.parameter_names
+    if wanted["kind"] == "subposteriors":
+        values = jnp.asarray(bench.sampled(0, "plain").values)
+        shards = list(np.asarray(jax.vmap(jax.vmap(bench.problem.constrain))(values)))
+        return [
+            Panel("full posterior", [truth], None),
+            Panel("subposteriors", shards, truth),
+        ], names
+    panels = [Panel("full posterior", [truth], None)]
+    for cell in cells:
+        found = store.get("merged", cell.identity)
+        assert found is not None  # just run
+        eta = jnp.asarray(found[0]["eta"], dtype=float)
+        theta = np.asarray(jax.vmap(bench.problem.constrain)(eta))
+        panels.append(Panel(cell.identity["method"]["label"], [theta], truth))
+    return panels, names
+
+
+def _plot(title: str, panels: list[Panel], parameters: tuple[str, ...], path: Path) -> None:
+    # Without pyplot: nothing to close, and no display is asked for.
+    from matplotlib.figure import Figure
+
+    columns = min(_COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.0 * rows + 0.4), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    everything = np.concatenate([draws for panel in panels for draws in panel.draws])[:, :2]
+    low, high = np.quantile(everything, [0.002, 0.998], axis=0)
+    margin = 0.1 * (high - low)
+    box = low - margin, high + margin
+    for number, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        if panel.truth is not None:
+            _contours(axes, panel.truth, box, "#1f77b4", 1.4)
+        for draws in panel.draws:
+            colour = "#d95f02" if panel.truth is not None else "#1f77b4"
+            _contours(axes, draws, box, colour, 0.9)
+        axes.set(
+            title=panel.title,
+            xlabel=parameters[0],
+            ylabel=parameters[1],
+            xlim=(box[0][0], box[1][0]),
+            ylim=(box[0][1], box[1][1]),
+        )
+        axes.title.set_fontsize(9)
+        axes.tick_params(labelsize=7)
+    figure.text(0.01, 0.005, "blue: full posterior; orange: merged or subposterior", fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _contours(
+    axes: Any,
+    draws: Float[np.ndarray, "N d"],
+    box: tuple[np.ndarray, np.ndarray],
+    colour: str,
+    width: float,
+) -> None:
+    """Lines around the smallest regions that hold 25, 50, 75 and 95% of the draws."""
+    edges = [np.linspace(box[0][i], box[1][i], _BINS + 1) for i in (0, 1)]
+    counts, *_ = np.histogram2d(draws[:, 0], draws[:, 1], bins=edges)
+    density = gaussian_filter(counts, _SMOOTHING)
+    ordered = np.sort(density.ravel())[::-1]
+    mass = np.cumsum(ordered) / len(draws)
+    last = np.minimum(np.searchsorted(mass, _MASSES), len(mass) - 1)
+    levels = np.unique(ordered[last])
+    levels = levels[levels > 0]
+    if not len(levels):  # the draws lie outside the box
+        return
+    centres = [0.5 * (edge[1:] + edge[:-1]) for edge in edges]
+    axes.contour(*centres, density.T, levels=levels, colors=colour, linewidths=width)
+
+
+def _read() -> dict[str, dict[str, Any]]:
+    return {
+        name: figure
+        for path in _FOLDER.glob("*.toml")
+        for name, figure in tomllib.loads(path.read_text(encoding="utf-8"))
+        .get("figures", {})
+        .items()
+    }

@@ -1,0 +1,263 @@
+"""Published figures beside ours, each with a verdict. Reads records and nothing else.
+
+A figure is *reproduced* where ours, for the experiment as the text describes it, differs by
+no more than three standard errors; an *artefact* where it is not, but another
+computation, which the published table's entry names, gives the published figure;
+*unexplained* otherwise. Where records are missing it says so.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dncbench import registry
+from dncbench.errors import UnknownNameError
+from dncbench.leaderboard import HEADLINE
+from dncbench.store import SCORED
+
+_FOLDER = Path(__file__).parent / "problems" / "published"
+STANDARD_ERRORS = 3.0
+
+REPRODUCED, ARTEFACT, UNEXPLAINED, MISSING = "reproduced", "artefact", "unexplained", "not run"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure of ours.
+
+    Attributes:
+        value: mean over splits or data sets.
+        standard_error: of the mean: between splits where there are several, and at least
+            the Monte Carlo error.
+        number: of splits or data sets.
+        seconds: mean of all phases of the merge.
+        unreliable: a merge's own sampling did not converge.
+        grade: the worst of the references.
+    """
+
+    value: float
+    standard_error: float
+    number: int
+    seconds: float
+    unreliable: bool
+    grade: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published figure.
+
+    Attributes:
+        table: number and title.
+        method: as the paper calls it.
+        metric: name.
+        published: value, as printed.
+        published_error: standard error of it, as far as the paper lets one know.
+        text: ours for the experiment as described; None where it was not run.
+        computed: ours for what the public code runs; None where that is the same.
+        why: how the two differ.
+        verdict: one of the four.
+    """
+
+    table: str
+    method: str
+    metric: str
+    published: float
+    published_error: float
+    text: Estimate | None
+    computed: Estimate | None
+    why: str
+    verdict: str
+
+
+def names() -> list[str]:
+    """Papers whose figures are here."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row]:
+    """Every published figure with its verdict.
+
+    Args:
+        paper: one of :func:`names`.
+        records: from a store.
+        budget: name of the budget whose records are read.
+
+    Raises:
+        UnknownNameError: no figures of such a paper are here.
+    """
+    if paper not in names():
+        raise UnknownNameError(
+            f"no published figures are called {paper!r}{registry.nearest(paper, names())}; "
+            f"known: {', '.join(names())}"
+        )
+    content = tomllib.loads((_FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
+    kept = [
+        record
+        for record in records
+        if record["identity"]["budget"]["name"] == budget and record["status"] in SCORED
+    ]
+    found = []
+    for table in content["tables"]:
+        title = f"Table {table['number']} ({table['title']}, {table['place']})"
+        for name, figures in table["rows"].items():
+            method = content["methods"][name]
+            for metric in HEADLINE:
+                value, *spread = figures[metric]
+                text = _estimate(kept, table["text"], method["text"], metric)
+                computed, why = None, []
+                if "computed" in table or "computed" in method:
+                    computed = _estimate(
+                        kept,
+                        table.get("computed", table["text"]),
+                        method.get("computed", method["text"]),
+                        metric,
+                    )
+                    why = [
+                        part["why"]
+                        for part in (table.get("computed"), method)
+                        if part and "why" in part
+                    ]
+                # Without an sd the published run is one draw: as uncertain as ours at least.
+                error = spread[0] / np.sqrt(table["splits"]) if spread else 0.0
+                found.append(
+                    Row(
+                        title,
+                        name,
+                        metric,
+                        value,
+                        error,
+                        text,
+                        computed,
+                        "; ".join(why),
+                        _verdict(value, error, content["resolution"], text, computed, bool(why)),
+                    )
+                )
+    return found
+
+
+def _estimate(
+    records: list[dict[str, Any]], case: dict[str, Any], method: str, metric: str
+) -> Estimate | None:
+    chosen = [
+        record
+        for record in records
+        if record["identity"]["problem"]["name"] == case["problem"]
+        and record["identity"]["method"]["label"] == method
+        and record["identity"]["space"] == case.get("space", "unconstrained")
+        and case.get("settings", {}).items() <= record["identity"]["problem"]["settings"].items()
+    ]
+    wanted = {entry.name: entry.id for entry in registry.entries("metric")}[metric]
+    figures = [record["metrics"][wanted] for record in chosen if wanted in record["metrics"]]
+    if not figures:
+        return None
+    values = np.array([figure["value"] for figure in figures])
+    monte_carlo = np.sqrt(np.sum([f["standard_error"] ** 2 for f in figures])) / len(figures)
+    between = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    phases = ("fit_slowest_shard", "merge")
+    return Estimate(
+        float(values.mean()),
+        float(max(monte_carlo, between)),
+        len(values),
+        float(np.mean([sum(record["seconds"][phase] for phase in phases) for record in chosen])),
+        any(record["status"] == "unreliable" for record in chosen),
+        max(record["reference"]["grade"] for record in chosen),
+    )
+
+
+def _verdict(
+    value: float,
+    error: float,
+    resolution: float,
+    text: Estimate | None,
+    computed: Estimate | None,
+    differs: bool,
+) -> str:
+    if text is not None and _agrees(value, error, resolution, text):
+        return REPRODUCED
+    if computed is not None and _agrees(value, error, resolution, computed):
+        return ARTEFACT
+    if text is None or (differs and computed is None):
+        return MISSING
+    return UNEXPLAINED
+
+
+def _agrees(value: float, error: float, resolution: float, ours: Estimate) -> bool:
+    # A published run without an sd has a Monte Carlo error like that of one of ours.
+    other = error if error > 0 else ours.standard_error * np.sqrt(ours.number)
+    allowed = STANDARD_ERRORS * np.hypot(ours.standard_error, other)
+    # Printed with two decimals, cut off: the figure lies between value and value + resolution.
+    gap = max(value - ours.value, ours.value - (value + resolution), 0.0)
+    return bool(gap <= allowed)
+
+
+def to_markdown(paper: str, found: list[Row], budget: str) -> str:
+    """The table with a summary of two paragraphs."""
+    content = tomllib.loads((_FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
+    lines = [f"# {content['reference']}: published figures and ours", "", *_summary(found, budget)]
+    for title in dict.fromkeys(row.table for row in found):
+        lines += ["", f"## {title}", ""]
+        lines += [
+            "| method | metric | published | ours, as the text says | ours, as the code computes "
+            "| verdict |",
+            "|---|---|---|---|---|---|",
+        ]
+        part = [row for row in found if row.table == title]
+        lines += [
+            f"| {row.method} | {row.metric} | {_published_text(row)} | {_text(row.text)} "
+            f"| {_text(row.computed)} | {row.verdict} |"
+            for row in part
+        ]
+        whys = dict.fromkeys(row.why for row in part if row.why)
+        lines += ["", *(f"As the code computes: {why}." for why in whys)] if whys else []
+    return "\n".join(lines) + "\n"
+
+
+def _published_text(row: Row) -> str:
+    spread = f" (se {row.published_error:.3f})" if row.published_error else ""
+    return f"{row.published:.2f}{spread}"
+
+
+def _text(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    mark = "?" * estimate.unreliable
+    return f"{estimate.value:.3f}{mark} (se {estimate.standard_error:.3f}, n {estimate.number})"
+
+
+def _summary(found: list[Row], budget: str) -> list[str]:
+    count = {
+        verdict: sum(row.verdict == verdict for row in found)
+        for verdict in (REPRODUCED, ARTEFACT, UNEXPLAINED, MISSING)
+    }
+    tables = {
+        title: [row for row in found if row.table == title]
+        for title in dict.fromkeys(row.table for row in found)
+    }
+    each = "; ".join(
+        f"{title.partition(' (')[0]}: {sum(r.verdict == REPRODUCED for r in part)} reproduced, "
+        f"{sum(r.verdict == ARTEFACT for r in part)} artefacts, "
+        f"{sum(r.verdict == UNEXPLAINED for r in part)} unexplained"
+        for title, part in tables.items()
+    )
+    estimates = [e for row in found for e in (row.text, row.computed) if e is not None]
+    grades = ", ".join(sorted({estimate.grade for estimate in estimates})) or "-"
+    missing = f" {count[MISSING]} more were not run." if count[MISSING] else ""
+    return [
+        f"Of {len(found)} published figures, {count[REPRODUCED]} are reproduced by the experiment "
+        f"as the text describes it, within {STANDARD_ERRORS:g} standard errors of both sides and "
+        f"the two decimals printed; {count[ARTEFACT]} are not, but follow from what the public "
+        f"code computes instead; {count[UNEXPLAINED]} are unexplained.{missing} By table: {each}.",
+        "",
+        f"Our figures are against references of grade {grades} (A exact, B certified by two "
+        "samplers that agree, C not certified), with "
+        f"the same subposterior draws for every method, and budget `{budget}`; standard errors "
+        "(se) cover the spread between splits or data sets and the Monte Carlo error of both "
+        "samples, n is how many. The published references were single chains without a "
+        "convergence diagnostic, so that a small difference in a published figure may be theirs. "
+        "A question mark stands for merges whose own sampling did not converge.",
+    ]
