@@ -9,13 +9,12 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
-from dncbench import environment, reference, registry
+from dncbench import environment, reference
 from dncbench.budget import Budget
 from dncbench.correction import psis
 from dncbench.draws import Draws
@@ -23,7 +22,6 @@ from dncbench.errors import DrawsError, NotApplicableError
 from dncbench.importance import EQUAL_SHARE, UNTRUSTED, importance
 from dncbench.merging import MergeResult, run_method
 from dncbench.method import Method, ShardDraws
-from dncbench.metrics import Sample
 from dncbench.precision import derive_key
 from dncbench.problem import (
     Density,
@@ -32,11 +30,13 @@ from dncbench.problem import (
     load_data,
     num_observations,
     subposteriors,
+    values_and_scores,
 )
 from dncbench.progress import Progress
 from dncbench.reference import Reference
 from dncbench.registry import Entry
 from dncbench.sampling import SamplerSettings, sample
+from dncbench.scoring import Scorer
 from dncbench.splits import assign
 from dncbench.store import RECORD_SCHEMA, Cache
 from dncbench.timing import OtherLoad
@@ -66,6 +66,7 @@ class Cell:
         method: configured, with its registry ``method_entry``.
         split: index of the split.
         identity: what determines the cell's figures; plain JSON values.
+        earlier: a record of this cell that lacks some metric; None where there is none.
     """
 
     problem_entry: Entry
@@ -74,6 +75,7 @@ class Cell:
     method: Method
     split: int
     identity: dict[str, Any]
+    earlier: dict[str, Any] | None = None
 
 
 class Bench:
@@ -94,7 +96,6 @@ class Bench:
         self.progress.say(f"{name}: loading data")
         self.data = load_data(self.problem, data_key(name))
         self.identity = problem_identity(self.described, self.data, self.seed)
-        self.metrics = [registry.get("metric", e.name) for e in registry.entries("metric")]
         self.reference: Reference = reference.reference(
             self.problem,
             self.identity,
@@ -106,19 +107,16 @@ class Bench:
         )
         for failure in self.reference.certificate["failures"]:
             self.progress.note(f"{name}: the reference is not certified: {failure}")
-        posterior = full_posterior(self.problem, self.data)
-        self._score = lambda eta: np.asarray(_values_and_scores(posterior, eta[None])[1][0])
-        blocks = [
-            self._sample_of(theta, eta, self.reference.ess)
-            for theta, eta in zip(self.reference.blocks, self.reference.eta_blocks, strict=True)
-        ]
-        # One object, so that what a metric computes of the truth alone is computed once.
-        self.truth = blocks[0]
-        self.floors = reference.noise_floor(blocks, self.metrics, self.identity, self.cache)
+        self.scorer = Scorer(
+            self.problem, self.data, self.reference, self.identity, self.natural, self.cache
+        )
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Run one cell; whatever happens, there is a record."""
         where = f"{self.entry.name}, split {cell.split}, {cell.identity['method']['label']}"
+        kept = cell.earlier and self.cache.get("merged", cell.identity)
+        if kept:
+            return self._scored_again(cell, *kept)
         record: dict[str, Any] = {
             "schema": RECORD_SCHEMA,
             "identity": cell.identity,
@@ -139,6 +137,17 @@ class Bench:
             "peak_memory_mib": round(environment.peak_memory_mib())
         }
         return record
+
+    def _scored_again(
+        self, cell: Cell, arrays: dict[str, np.ndarray], info: dict[str, Any]
+    ) -> dict[str, Any]:
+        """An earlier record with the metrics that it lacks, read on the draws that were kept."""
+        record = cell.earlier
+        assert record is not None
+        self.progress.say(f"{self.entry.name}, split {cell.split}: scoring kept draws")
+        draws = arrays["eta"].astype(float)
+        new = self.scorer.score(draws, info["ess"], cell.method_entry.name, record["metrics"])
+        return record | new | {"metrics": record["metrics"] | new["metrics"]}
 
     def _run(self, cell: Cell, where: str) -> dict[str, Any]:
         split = f"{self.scheme}-{cell.split}"
@@ -166,11 +175,9 @@ class Bench:
         self._keep(cell, result)
         loads = [draws.info["other_load"] for draws in sampled.values()] + [other.cores]
         known = [load for load in loads if load is not None]
-        figures = self._scored(result, name)
         return {
             **_status(result.info, "correct" in cell.identity["method"]),
-            "metrics": figures,
-            "metrics_not_applicable": sorted({e.id for e in self.metrics} - figures.keys()),
+            **self.scorer.score(result.draws, result.info["ess"], name),
             "seconds": {
                 "sampling": sum(draws.info["seconds"] for draws in sampled.values()),
                 "sampling_compile": sum(d.info["compile_seconds"] for d in sampled.values()),
@@ -214,37 +221,6 @@ class Bench:
         """The full posterior as a density of what is merged, η or θ."""
         posterior = full_posterior(self.problem, self.data)
         return posterior.in_theta() if self.natural else posterior
-
-    def _scored(self, result: MergeResult, name: str) -> dict[str, dict[str, Any]]:
-        theta, truth = result.draws, self.truth
-        if not self.natural:
-            theta = np.asarray(jax.vmap(self.problem.constrain)(jnp.asarray(theta)))
-        spread = theta.std(0)
-        stuck = np.flatnonzero(spread <= 1e-12 * truth.values.std(0))
-        if len(stuck):
-            raise DrawsError(
-                f"method {name!r} returned draws that are constant in "
-                f"{self.problem.parameter_names[stuck[0]]}; nothing can be scored"
-            )
-        merged = self._sample_of(theta, None if self.natural else result.draws, result.info["ess"])
-        figures = {}
-        for entry in self.metrics:
-            figure = entry.target(merged, truth)
-            if figure is None:  # the problem or the space does not have what it reads
-                continue
-            if not np.all(np.isfinite(figure)):
-                raise DrawsError(f"metric {entry.name!r} is not finite for method {name!r}")
-            figures[entry.id] = {
-                "value": float(figure.value),
-                "standard_error": float(figure.standard_error),
-                "noise_floor": self.floors[entry.id],
-            }
-        return figures
-
-    def _sample_of(
-        self, theta: Float[np.ndarray, "N d"], eta: Float[np.ndarray, "N d"] | None, ess: float
-    ) -> Sample:
-        return Sample(theta, ess, eta, self._score, self.problem.permutations)
 
     def _keep(self, cell: Cell, result: MergeResult) -> None:
         self.cache.put(
@@ -354,20 +330,10 @@ class Bench:
                 )
 
 
-@eqx.filter_jit
-def _values_and_scores(
-    densities: Density, points: Float[Array, "S T d"]
-) -> tuple[Float[Array, "S T"], Float[Array, "S T d"]]:
-    def of_one(density: Density, points: Array) -> tuple[Array, Array]:
-        return jax.lax.map(jax.value_and_grad(density), points, batch_size=64)
-
-    return eqx.filter_vmap(of_one, in_axes=(eqx.if_array(0), 0))(densities, points)
-
-
 def _in_theta(draws: Draws, densities: Density) -> Draws:
     """Draws mapped to natural parameters, with log densities and scores in θ."""
     theta = jax.vmap(jax.vmap(densities.problem.constrain))(jnp.asarray(draws.values))
-    values, scores = _values_and_scores(densities.in_theta(), theta)
+    values, scores = values_and_scores(densities.in_theta(), theta)
     return replace(
         draws, values=np.asarray(theta), log_density=np.asarray(values), score=np.asarray(scores)
     )

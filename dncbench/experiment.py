@@ -122,12 +122,14 @@ def plan(
                         "budget": budget.contents(),
                         "space": case.space if problem.is_constrained() else SPACES[0],
                     }
-                    cell = Cell(problem_entry, problem, method_entry, method, split, identity)
                     record = None if force else records.get(identity)
                     if record and _is_complete(record, metric_ids):
                         result.done.append(record)
-                    else:
-                        result.todo.append(cell)
+                        continue
+                    earlier = record if record and record["status"] in SCORED else None
+                    result.todo.append(
+                        Cell(problem_entry, problem, method_entry, method, split, identity, earlier)
+                    )
     return result
 
 
@@ -286,4 +288,4 @@ def certify(
     cell = Cell(entry, configured, oracle_entry, oracle, 0, identity)
     bench = Bench(cell, chosen, Cache(cache), progress or Silent())
     bench.prepare()
-    return bench.reference.certificate, bench.floors
+    return bench.reference.certificate, bench.scorer.floors

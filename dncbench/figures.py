@@ -96,7 +96,7 @@ def _panels(
     ).todo
     bench = Bench(cells[0], get_budget(budget), store, progress)
     bench.prepare()
-    truth, names = bench.truth.values, bench.problem.parameter_names
+    truth, names = bench.scorer.truth.values, bench.problem.parameter_names
     if wanted["kind"] == "subposteriors":
         values = jnp.asarray(bench.sampled(0, "plain").values)
         shards = list(np.asarray(jax.vmap(jax.vmap(bench.problem.constrain))(values)))

@@ -297,3 +297,15 @@ def deal_labels(
     permutations = jnp.asarray(problem.permutations)
     chosen = jax.random.randint(key, arrays[0].shape[:-1], 0, len(permutations))
     return tuple(jnp.take_along_axis(array, permutations[chosen], axis=-1) for array in arrays)
+
+
+@eqx.filter_jit
+def values_and_scores(
+    densities: Density, points: Float[Array, "S T d"]
+) -> tuple[Float[Array, "S T"], Float[Array, "S T d"]]:
+    """Log densities and scores of a stack of densities, each at T points of its own."""
+
+    def of_one(density: Density, points: Array) -> tuple[Array, Array]:
+        return jax.lax.map(jax.value_and_grad(density), points, batch_size=64)
+
+    return eqx.filter_vmap(of_one, in_axes=(eqx.if_array(0), 0))(densities, points)

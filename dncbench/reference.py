@@ -13,7 +13,7 @@ A reference that fails any check has grade C. Exchangeable labels are compared s
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -217,7 +217,7 @@ def _certify_exact(
     say: Callable[[str], None],
 ) -> tuple[Float[np.ndarray, "BN d"], dict[str, Any]]:
     key_nuts, key_check = jax.random.split(key)
-    settings = replace(settings_for(budget), num_draws=budget.num_draws, min_ess=0.0)
+    settings = settings_for(budget)
     draws, _ = sample(
         full_posterior(problem, data),
         key_nuts,

@@ -17,7 +17,9 @@ from dncbench.store import Records
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
 EXAMPLES = {
     "run": 'dncbench run --method "consensus[weights=shard]"',
-    "leaderboard": "dncbench leaderboard --format csv > board.csv",
+    "leaderboard": "dncbench leaderboard --metric all --format csv > board.csv",
+    "compare": "dncbench compare trojan2024",
+    "figure": "dncbench figure trojan2024-2",
     "reference": "dncbench reference spambase",
     "show": "dncbench show spambase",
 }
@@ -83,7 +85,8 @@ def test_records_hold_every_metric_with_floor_and_error(tiny):
     metrics = {entry.id for entry in registry.entries("metric")}
     for each in Records(tiny.folder):
         if each["status"] == "ok":
-            assert each["metrics"].keys() == metrics
+            assert each["metrics"].keys() | {*each["metrics_not_applicable"]} == metrics
+            assert each["metrics_not_applicable"] == ["modes@1"]
             for figure in each["metrics"].values():
                 assert figure.keys() == {"value", "standard_error", "noise_floor"}
             assert each["num_draws"] == 1200
@@ -123,6 +126,23 @@ def test_force_runs_again_to_the_same_figures(tiny):
         assert each["seconds"]["merge"] != earlier["seconds"]["merge"]
 
 
+def test_a_metric_that_is_missing_is_read_on_the_kept_draws(tiny, tmp_path):
+    (whole,) = [e for e in _of(tiny.folder, "average") if e["identity"]["split"]["index"] == 0]
+    lacking = whole | {"metrics": {"iad@1": whole["metrics"]["iad@1"] | {"value": 7.0}}}
+    Records(tmp_path).put(lacking)
+    options = ["--results", tmp_path, "--cache", tiny.cache, "--splits", "1"]
+    done = _invoke("run", *tiny.common, "--method", "average", *options)
+    assert done.exit_code == 0
+    (again,) = Records(tmp_path)
+    assert again["metrics"]["iad@1"]["value"] == 7.0  # what was there stays
+    assert again["seconds"] == whole["seconds"]  # nothing was merged
+    for name in whole["metrics"].keys() - {"iad@1"}:
+        # The draws are kept in single precision.
+        assert again["metrics"][name]["value"] == pytest.approx(
+            whole["metrics"][name]["value"], rel=1e-3, abs=1e-3
+        )
+
+
 def _of(folder, method):
     return [each for each in Records(folder) if each["identity"]["method"]["name"] == method]
 
@@ -144,7 +164,7 @@ def test_reference_prints_the_certificate(tiny):
         assert part in shown.stdout
     plain = json.loads(_invoke("reference", *options, "--json").stdout)
     assert plain["certificate"]["grade"] == "B"
-    assert plain["noise_floor"].keys() == {"mah@1", "iad@1", "skew@1"}
+    assert plain["noise_floor"].keys() >= {"mah@1", "iad@1", "skew@1", "sw2@1"}
 
 
 # ---------------------------------------------------------------- nothing runs

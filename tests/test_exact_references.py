@@ -47,7 +47,7 @@ def test_exact_draws_of_another_model_are_refused(tmp_path) -> None:
     data = load_data(problem, derive_key(0, "skewed-gamma", "data"))
     made = reference(problem, {"id": "wrong"}, data, jax.random.key(0), SMOKE, Cache(tmp_path))
     assert made.certificate["grade"] == "C"
-    assert "samplers disagree" in made.certificate["failures"][0]
+    assert any("samplers disagree" in failure for failure in made.certificate["failures"])
 
 
 def test_quadrature_draws_follow_a_known_density() -> None:

@@ -5,7 +5,7 @@ true one along the directions in which they differ most; all are 1 for a perfect
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.linalg import eigh
 
 from dncbench.metrics import NUM_GROUPS, Figure, Sample, groups, jackknife_error
@@ -73,53 +73,53 @@ def _covariances(values: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarr
 
 @register_metric("coverage", version=1)
 def coverage_error(approximation: Sample, reference: Sample) -> Figure:
-    """Mean |coverage - level| of the merge's central 50, 80 and 95% intervals; a probability.
+    """Mean error of the coverage of the merge's central 50, 80 and 95% intervals; a probability.
 
-    Coverage is the share of reference draws inside the marginal interval; the mean is
-    over coordinates and levels. Too narrow a merge covers too little, a shifted one too.
+    The share of reference draws inside a marginal interval against that of merged draws,
+    in absolute value, over coordinates and levels. Too narrow a merge covers too little,
+    a shifted one too.
     """
-    tails = np.array([(1 - level) / 2 for level in LEVELS])
-    ordered = np.sort(approximation.values, axis=0).T  # (d, n)
-    order = np.argsort(approximation.values, axis=0, kind="stable").T
-    member = _membership(len(approximation.values))
-
-    def interval(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        low, high = (
-            np.quantile(ordered, probability, axis=1, method="linear")
-            for probability in (tails, 1 - tails)
-        )
-        return low, high  # (levels, d)
-
-    def inside(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """(NUM_GROUPS, levels, d) reference draws inside, counted by group."""
-        values = reference.values
-        return np.stack(
-            [
-                np.sum((values[rows] >= low[:, None]) & (values[rows] <= high[:, None]), axis=1)
-                for rows in groups(len(values))
-            ]
-        )
-
-    def error(share: np.ndarray) -> float:
-        return float(np.mean(np.abs(share - np.array(LEVELS)[:, None])))
-
-    count = inside(*interval(ordered))
-    total, num = count.sum(0), len(reference.values)
-    sizes = np.array([len(rows) for rows in groups(num)])
-    without_f = np.array(
-        [error((total - part) / (num - size)) for part, size in zip(count, sizes, strict=True)]
+    ordered, order = np.sort(approximation.values, 0).T, np.argsort(approximation.values, 0).T
+    member = _membership(len(approximation.values))[order]
+    counts_a, counts_f = (
+        _inside(sample.values, *_intervals(ordered)) for sample in (approximation, reference)
     )
-    without_a = np.array(
-        [
-            error(
-                inside(*interval(ordered[member[order] != g].reshape(len(ordered), -1))).sum(0)
-                / num
-            )
-            for g in range(NUM_GROUPS)
-        ]
+    sizes_a, sizes_f = (
+        np.array([len(rows) for rows in groups(len(sample.values))])[:, None, None]
+        for sample in (approximation, reference)
     )
+    share_a = counts_a.sum(0) / sizes_a.sum()
+    share_f = counts_f.sum(0) / sizes_f.sum()
+    others_f = (counts_f.sum(0) - counts_f) / (sizes_f.sum() - sizes_f)
+    error = lambda f, a: np.mean(np.abs(f - a), axis=(-2, -1))  # noqa: E731
+    without_a = []
+    for group in range(NUM_GROUPS):
+        intervals = _intervals(ordered[member != group].reshape(len(ordered), -1))
+        inside_f = _inside(reference.values, *intervals).sum(0) / sizes_f.sum()
+        without_a.append(error(inside_f, share_a))
+    left_out = np.array(without_a), error(others_f, share_a)
     return Figure(
-        error(total / num), jackknife_error((approximation, reference), (without_a, without_f))
+        float(error(share_f, share_a)), jackknife_error((approximation, reference), left_out)
+    )
+
+
+def _intervals(ordered: Float[np.ndarray, "d n"]) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends, (levels, d) each."""
+    tails = (1 - np.array(LEVELS)) / 2
+    return np.quantile(ordered, tails, axis=1), np.quantile(ordered, 1 - tails, axis=1)
+
+
+def _inside(
+    values: Float[np.ndarray, "n d"],
+    low: Float[np.ndarray, "levels d"],
+    high: Float[np.ndarray, "levels d"],
+) -> Int[np.ndarray, "groups levels d"]:
+    """How many draws lie inside, by jackknife group."""
+    return np.stack(
+        [
+            np.sum((values[rows] >= low[:, None]) & (values[rows] <= high[:, None]), axis=1)
+            for rows in groups(len(values))
+        ]
     )
 
 
