@@ -65,7 +65,8 @@ def exact_draws(
     accepted = proposals[np.log(rng.random(len(heights))) < heights]
     if heights.max() > 0 or len(accepted) < num_draws:
         raise ValueError(
-            f"{len(accepted) / len(heights):.0%} of the proposals are accepted, the highest density "
+            f"{len(accepted) / len(heights):.0%} of the proposals are accepted, the highest "
+            f"density "
             f"is {np.exp(heights.max()):.2f} of its step; use more than {points} points to a side"
         )
     return accepted[:num_draws]

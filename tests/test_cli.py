@@ -269,6 +269,13 @@ def test_commands_that_only_read_never_import_jax(tmp_path, arguments):
 
 
 LISTED = [
+    "banana@1",
+    "gaussian-mixture@1",
+    "logistic-100d@1",
+    "logistic-tall@1",
+    "power-plant@1",
+    "power-plant-one-row@1",
+    "skewed-gamma@1",
     "spambase@1",
     "spambase-twin@1",
     "toy-logistic@1",
@@ -287,9 +294,20 @@ LISTED = [
     "semiparametric@1",
     "swiss@1",
     "swiss-product@1",
+    "c2st@1",
+    "cov@1",
+    "coverage@1",
+    "eig-max@1",
+    "eig-min@1",
+    "energy@1",
     "iad@1",
+    "iad-128@1",
+    "ksd@1",
     "mah@1",
+    "mmd@1",
+    "modes@1",
     "skew@1",
+    "sw2@1",
 ]
 
 

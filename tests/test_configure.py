@@ -20,7 +20,7 @@ from dncbench.errors import UnknownNameError
         (
             "problem",
             "toy-logistic[num_shards=3,prior_variance=2.5]",
-            {"num_shards": 3, "prior_variance": 2.5, "num_observations": 1000},
+            {"num_shards": 3, "prior_variance": 2.5, "num_observations": 1000, "published": False},
         ),
     ],
 )
@@ -72,7 +72,7 @@ def test_unknown_setting_suggests_the_nearest_and_lists_all():
     message = str(caught.value)
     assert message.startswith("problem 'toy-logistic' has no setting 'num_shard'")
     assert "did you mean num_shards" in message
-    assert message.endswith("its settings: num_shards, prior_variance, num_observations")
+    assert message.endswith("its settings: num_shards, prior_variance, num_observations, published")
 
 
 def test_method_without_settings_says_none():

@@ -204,12 +204,12 @@ def test_an_ess_that_is_reached_ends_the_sampling(
 
 
 def checked(draws: Draws, inflated: bool, shard: int, **changes) -> float:
-    plain = (1 / NUM_SHARDS, 1.0)
+    plain = (1 / NUM_SHARDS, 1.0, 1 / NUM_SHARDS)
     stored = {
         "values": draws.values[shard],
         "log_density": draws.log_density[shard],
         "score": draws.score[shard],
-        "weights": (1.0, float(NUM_SHARDS)) if inflated else plain,
+        "weights": (1.0, float(NUM_SHARDS), 1.0) if inflated else plain,
         "rows": np.flatnonzero(shard == SHARD_OF),
         "key": KEY,
     } | changes
@@ -225,8 +225,8 @@ def test_what_the_sampler_stored_is_the_model(sampled, shard: int) -> None:
 def test_a_wrong_exponent_is_caught(sampled) -> None:
     inflated, draws = sampled
     prior, likelihood = (1.0, 3.0) if inflated else (1 / 3, 1.0)
-    assert checked(draws, inflated, 2, weights=(1.5 * prior, likelihood)) > 1e-4
-    assert checked(draws, inflated, 2, weights=(prior, 1.5 * likelihood)) > 1e-2
+    assert checked(draws, inflated, 2, weights=(1.5 * prior, likelihood, prior)) > 1e-4
+    assert checked(draws, inflated, 2, weights=(prior, 1.5 * likelihood, prior)) > 1e-2
 
 
 def test_stale_and_permuted_scores_are_caught(sampled) -> None:

@@ -149,7 +149,7 @@ def test_unknown_scheme_suggests_the_nearest(scheme, suggestion):
     with pytest.raises(UnknownNameError, match="no split scheme is called") as caught:
         parse_scheme(scheme)
     assert f"did you mean {suggestion}" in str(caught.value)
-    assert "random, sorted-by-label, dirichlet:ALPHA, sizes:RATIO" in str(caught.value)
+    assert "random, in-order, sorted-by-label, dirichlet:ALPHA, sizes:RATIO" in str(caught.value)
 
 
 @pytest.mark.parametrize(
