@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from dncbench import diagnostics
-from dncbench.problem import Density, sort_labels
-from dncbench.sampling import Geometry, to_z
+from dncbench.problem import Density
+from dncbench.sampling import Geometry
 from dncbench.timing import Program
 
 _MAX_RHAT = 1.01
@@ -36,7 +36,7 @@ def elliptical_slice(
     resolution: float,
     say: Callable[[str], None],
 ) -> tuple[Float[np.ndarray, "C T d"], dict[str, Any]]:
-    """Draw from one density, exchangeable labels sorted, until every mean is known well enough.
+    """Draw from one density until every mean is known well enough.
 
     Args:
         density: stacked, with a leading axis of one.
@@ -96,11 +96,7 @@ def _chains(
     def chain(key: PRNGKeyArray, z: Array) -> Array:
         def keep(state: Any, key: PRNGKeyArray) -> tuple:
             def move(state: Any, key: PRNGKeyArray) -> tuple:
-                state, _ = algorithm.step(key, state)
-                if one.problem.permutations is not None:
-                    eta = sort_labels(one.problem, mean + factor @ state.position)
-                    state = algorithm.init(to_z(Geometry(mean, factor, base), eta))
-                return state, None
+                return algorithm.step(key, state)[0], None
 
             state, _ = jax.lax.scan(move, state, jax.random.split(key, _STEPS_PER_DRAW))
             return state, state.position

@@ -11,8 +11,9 @@ The first L comes from the curvature at the mode (a Laplace approximation), so
 that coordinates whose scales differ by 1e4 need no adaptation of their own.
 
 Where a problem's labels are exchangeable, every step ends by sorting them: the chain
-then samples one copy of the posterior, which the others repeat. The kept draws are
-dealt out over the copies at random, each with its score.
+then samples one copy of the posterior, which the others repeat. That is right only for a
+kernel to which all copies look alike, so the mass matrix is averaged over the
+permutations. The kept draws are dealt out over the copies at random, each with its score.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from dncbench import diagnostics
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError
-from dncbench.problem import Density, deal_labels, sort_labels
+from dncbench.problem import Density, Problem, deal_labels, sort_labels
 from dncbench.timing import Program, Timed
 
 LARGEST_DENSE_DIM = 200
@@ -261,6 +262,8 @@ def _adapt_one(
     key_start, key_windows = jax.random.split(key)
     mode, laplace = find_mode(density, jnp.asarray(density.problem.start))
     dense = dim <= LARGEST_DENSE_DIM
+    if density.problem.permutations is not None:
+        laplace = jnp.linalg.cholesky(_alike(density.problem, laplace @ laplace.T))
     if not dense:
         laplace = jnp.diag(jnp.sqrt(jnp.sum(laplace**2, axis=1)))
     spread = _START_SPREAD * jax.random.normal(key_start, (settings.num_chains, dim))
@@ -304,7 +307,7 @@ def _adapt_one(
         )
         moments = _record(moments, number, visited)
         tuned = geometry._replace(step_size=jnp.median(jax.vmap(finish)(averaging)))
-        pooled = _pool(moments, number, tuned, dense)
+        pooled = _pool(density.problem, moments, number, tuned, dense)
         return (
             jax.tree.map(lambda a, b: jnp.where(last, a, b), tuned, pooled),
             eta,
@@ -330,7 +333,18 @@ def _record(moments: tuple, number: Array, visited: Array) -> tuple:
     )
 
 
-def _pool(moments: tuple, number: Array, geometry: Geometry, dense: bool) -> Geometry:
+def _alike(problem: Problem, covariance: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """The covariance averaged over the problem's permutations; as it is where there are none."""
+    if problem.permutations is None:
+        return covariance
+    return jnp.mean(
+        jnp.stack([covariance[jnp.ix_(order, order)] for order in problem.permutations]), axis=0
+    )
+
+
+def _pool(
+    problem: Problem, moments: tuple, number: Array, geometry: Geometry, dense: bool
+) -> Geometry:
     """Mean and covariance over the later half of the windows so far, as coordinates."""
     means, covariances = moments
     index = jnp.arange(len(means))
@@ -345,6 +359,7 @@ def _pool(moments: tuple, number: Array, geometry: Geometry, dense: bool) -> Geo
     dim = len(mean)
     share = _SHRINKAGE_DRAWS / (_SHRINKAGE_DRAWS + 5.0 * dim)
     covariance = (1 - share) * covariance + share * geometry.factor @ geometry.factor.T
+    covariance = _alike(problem, covariance)
     if not dense:
         return geometry._replace(mean=mean, factor=jnp.diag(jnp.sqrt(jnp.diag(covariance))))
     root = jnp.sqrt(jnp.diag(covariance))
