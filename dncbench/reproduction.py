@@ -31,8 +31,9 @@ class Estimate:
 
     Attributes:
         value: mean over splits or data sets.
-        standard_error: of the mean: between splits where there are several, and at least
-            the Monte Carlo error.
+        standard_error: of the mean: the spread between splits, and the Monte Carlo error.
+        monte_carlo: root mean square of the figures' own errors. Splits share one
+            reference, so that it does not average out over them.
         number: of splits or data sets.
         seconds: mean of all phases of the merge.
         unreliable: a merge's own sampling did not converge.
@@ -41,6 +42,7 @@ class Estimate:
 
     value: float
     standard_error: float
+    monte_carlo: float
     number: int
     seconds: float
     unreliable: bool
@@ -122,7 +124,6 @@ def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row
                         for part in (table.get("computed"), method)
                         if part and "why" in part
                     ]
-                # Without an sd the published run is one draw: as uncertain as ours at least.
                 error = spread[0] / np.sqrt(table["splits"]) if spread else 0.0
                 found.append(
                     Row(
@@ -156,12 +157,13 @@ def _estimate(
     if not figures:
         return None
     values = np.array([figure["value"] for figure in figures])
-    monte_carlo = np.sqrt(np.sum([f["standard_error"] ** 2 for f in figures])) / len(figures)
+    monte_carlo = np.sqrt(np.mean([figure["standard_error"] ** 2 for figure in figures]))
     between = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     phases = ("fit_slowest_shard", "merge")
     return Estimate(
         float(values.mean()),
-        float(max(monte_carlo, between)),
+        float(np.hypot(monte_carlo, between)),
+        float(monte_carlo),
         len(values),
         float(np.mean([sum(record["seconds"][phase] for phase in phases) for record in chosen])),
         any(record["status"] == "unreliable" for record in chosen),
@@ -187,8 +189,8 @@ def _verdict(
 
 
 def _agrees(value: float, error: float, resolution: float, ours: Estimate) -> bool:
-    # A published run without an sd has a Monte Carlo error like that of one of ours.
-    other = error if error > 0 else ours.standard_error * np.sqrt(ours.number)
+    # The published figures are of as many draws, against one chain: no more certain than ours.
+    other = np.hypot(error, ours.monte_carlo)
     allowed = STANDARD_ERRORS * np.hypot(ours.standard_error, other)
     # Printed with two decimals, cut off: the figure lies between value and value + resolution.
     gap = max(value - ours.value, ours.value - (value + resolution), 0.0)

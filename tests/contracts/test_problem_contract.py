@@ -214,7 +214,9 @@ def test_shards_are_prior_and_likelihood_to_their_powers(
     terms = np.array([each(theta, jax.tree.unflatten(structure, row)) for row in rows])
     likelihoods = np.bincount(shard_of, terms, num_shards)
     if named[0] in FORGETS_ROWS:
-        likelihoods = np.array([terms[np.flatnonzero(shard_of == s)[0]] for s in range(num_shards)])
+        likelihoods = np.array(
+            [terms[problem.counted(np.flatnonzero(shard_of == s))[0]] for s in range(num_shards)]
+        )
     weights = (1.0, num_shards) if inflated else (1 / num_shards, 1.0)
     expected = weights[0] * prior + weights[1] * likelihoods
     values = at(subposteriors(problem, data, shard_of, inflated=inflated), eta[None])[:, 0]
