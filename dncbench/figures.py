@@ -22,9 +22,10 @@ from dncbench.store import Cache, Records
 
 _FOLDER = Path(__file__).parent / "problems" / "published"
 _BINS = 160
-_SMOOTHING = 2.5  # bins; the densities are smooth on that scale, and 10 000 draws are rough on less
+_SMOOTHING = 3.0  # bins; 10 000 draws are rough on a finer scale
 _MASSES = (0.95, 0.75, 0.5, 0.25)
 _COLUMNS = 3
+_TRUTH, _OURS = "#1f4e9c", "#d95f02"
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,10 @@ def _plot(title: str, panels: list[Panel], parameters: tuple[str, ...], path: Pa
     box = low - margin, high + margin
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, number + 1)
-        if panel.truth is not None:
-            _contours(axes, panel.truth, box, "#1f77b4", 1.4)
-        for draws in panel.draws:
-            colour = "#d95f02" if panel.truth is not None else "#1f77b4"
-            _contours(axes, draws, box, colour, 0.9)
+        for draws in panel.draws if panel.truth is not None else ():
+            _contours(axes, draws, box, _OURS, 1.1 if len(panel.draws) == 1 else 0.5)
+        # The truth comes last: fifteen subposteriors would hide it.
+        _contours(axes, panel.draws[0] if panel.truth is None else panel.truth, box, _TRUTH, 1.3)
         axes.set(
             title=panel.title,
             xlabel=parameters[0],
@@ -142,7 +142,10 @@ def _plot(title: str, panels: list[Panel], parameters: tuple[str, ...], path: Pa
         )
         axes.title.set_fontsize(9)
         axes.tick_params(labelsize=7)
-    figure.text(0.01, 0.005, "blue: full posterior; orange: merged or subposterior", fontsize=7)
+    figure.supxlabel(
+        "Regions of 25, 50, 75 and 95%. Blue: full posterior; orange: merged or subposteriors.",
+        fontsize=8,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
