@@ -107,7 +107,7 @@ def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row
     for table in content["tables"]:
         title = f"Table {table['number']} ({table['title']}, {table['place']})"
         for name, figures in table["rows"].items():
-            method = content["methods"][name]
+            method = (content["methods"] | table.get("methods", {}))[name]
             for metric in HEADLINE:
                 value, *spread = figures[metric]
                 text = _estimate(kept, table["text"], method["text"], metric)

@@ -252,6 +252,7 @@ def sample_annealed(
     num_draws: int,
     dim: int,
     *,
+    reweight: bool = True,
     dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "num_draws d"], dict[str, Array]]:
     """Draws from a multimodal density by way of a sequence from N(0, I) to it.
@@ -262,12 +263,18 @@ def sample_annealed(
     particles are resampled when their weights' ESS falls below half. Moves alone
     cannot carry mass between separated modes; the weights can.
 
+    Without the weights it is Algorithm 2 to the letter: the modes keep the weights that
+    they had when the moves ceased to reach from one to the other. That is wrong for
+    the density at t = 0, and right where its modes' heights cannot be trusted but those of
+    the smoother densities before it can.
+
     Args:
         path: unnormalised log density of z (d,) at t: exp(path(z, 0)) is the target.
             At t = 1 it need not be N(0, I), which the particles start from, but near it.
         key: random key.
         num_draws: particles.
         dim: d.
+        reweight: whether particles carry weights.
         dtype: precision of z.
 
     Returns:
@@ -301,7 +308,8 @@ def sample_annealed(
         z, log_weights, ancestors, log_step_size, before = carry
         t, key = inputs
         key_resample, key_moves = jax.random.split(key)
-        log_weights = log_weights + at(t)(z) - before
+        if reweight:
+            log_weights = log_weights + at(t)(z) - before
         share = effective_share(log_weights)
         rows = resampled(key_resample, log_weights)
         thin = share < 0.5
@@ -319,8 +327,9 @@ def sample_annealed(
     trace: tuple
     (z, log_weights, ancestors, log_step_size, _), trace = jax.lax.scan(level, start, inputs)
     shares, acceptance = trace
-    rows = resampled(key_final, log_weights)
-    z, ancestors = z[rows], ancestors[rows]
+    if reweight:
+        rows = resampled(key_final, log_weights)
+        z, ancestors = z[rows], ancestors[rows]
     keys = jax.random.split(key_last, _LAST_MOVES)
     (z, _), _ = jax.lax.scan(move(times[-1]), (z, log_step_size), keys)
     offspring = jnp.zeros(num_draws).at[ancestors].add(1.0)

@@ -154,6 +154,26 @@ def test_annealing_keeps_the_weights_of_the_modes(offset: float) -> None:
     assert_mean(upper, np.array([2.0, 2.0]), 0.04 * np.eye(2) / float(info["ess"]))
 
 
+def test_annealing_without_weights_keeps_those_of_the_densities_that_moves_could_cross() -> None:
+    # The modes' heights change only after t = 0.1, when no particle can change sides any more.
+    even, tilted = mixture(0.5, 0.2), mixture(0.9, 0.2)
+
+    def path(z, t):
+        late = jnp.clip(t / 0.1, 0.0, 1.0)
+        target = late * even(z) + (1 - late) * tilted(z)
+        return (1 - t) * target - t * 0.5 * jnp.sum(z**2)
+
+    upper = {}
+    for reweight in (True, False):
+        z, info = jax.jit(lambda r=reweight: sample_annealed(path, KEY, NUM_DRAWS, 2, reweight=r))()
+        upper[reweight] = np.mean(np.asarray(z)[:, 0] > 0), float(info["ess"])
+    assert upper[False][1] == NUM_DRAWS  # every particle is its own
+    for reweight, weight in ((True, 0.9), (False, 0.5)):
+        share, ess = upper[reweight]
+        error = np.sqrt(weight * (1 - weight) / ess)
+        assert abs(share - weight) < norm.isf(FALSE_ALARM / 2) * error
+
+
 def test_resampling_gives_each_its_share_to_within_one() -> None:
     rng = np.random.default_rng(7)
     log_weights = jnp.asarray(2.0 * rng.standard_normal(1000))
