@@ -3,7 +3,8 @@
 A figure is *reproduced* where ours, for the experiment as the text describes it, differs by
 no more than three standard errors; an *artefact* where it is not, but another
 computation, which the published table's entry names, gives the published figure;
-*unexplained* otherwise. Where records are missing it says so.
+*undecided* where three standard errors are more than half of the figure, so that
+nearly anything would agree; *unexplained* otherwise. Where records are missing it says so.
 """
 
 import tomllib
@@ -22,7 +23,14 @@ from dncbench.store import SCORED
 _FOLDER = Path(__file__).parent / "problems" / "published"
 STANDARD_ERRORS = 3.0
 
-REPRODUCED, ARTEFACT, UNEXPLAINED, MISSING = "reproduced", "artefact", "unexplained", "not run"
+VERDICTS = REPRODUCED, ARTEFACT, UNDECIDED, UNEXPLAINED, MISSING = (
+    "reproduced",
+    "artefact",
+    "undecided",
+    "unexplained",
+    "not run",
+)
+_AGREES, _DIFFERS, _VAGUE = "agrees", "differs", "vague"
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Row:
         text: ours for the experiment as described; None where it was not run.
         computed: ours for what the public code runs; None where that is the same.
         why: how the two differ.
-        verdict: one of the four.
+        verdict: one of :data:`VERDICTS`.
     """
 
     table: str
@@ -179,22 +187,26 @@ def _verdict(
     computed: Estimate | None,
     differs: bool,
 ) -> str:
-    if text is not None and _agrees(value, error, resolution, text):
-        return REPRODUCED
-    if computed is not None and _agrees(value, error, resolution, computed):
-        return ARTEFACT
-    if text is None or (differs and computed is None):
+    if text is None:
         return MISSING
-    return UNEXPLAINED
+    described = _compared(value, error, resolution, text)
+    if described != _DIFFERS:
+        return REPRODUCED if described == _AGREES else UNDECIDED
+    if computed is None:
+        return MISSING if differs else UNEXPLAINED
+    other = _compared(value, error, resolution, computed)
+    return {_AGREES: ARTEFACT, _VAGUE: UNDECIDED, _DIFFERS: UNEXPLAINED}[other]
 
 
-def _agrees(value: float, error: float, resolution: float, ours: Estimate) -> bool:
+def _compared(value: float, error: float, resolution: float, ours: Estimate) -> str:
     # The published figures are of as many draws, against one chain: no more certain than ours.
     other = np.hypot(error, ours.monte_carlo)
     allowed = STANDARD_ERRORS * np.hypot(ours.standard_error, other)
     # Printed with two decimals, cut off: the figure lies between value and value + resolution.
     gap = max(value - ours.value, ours.value - (value + resolution), 0.0)
-    return bool(gap <= allowed)
+    if gap > allowed:
+        return _DIFFERS
+    return _VAGUE if allowed > 0.5 * max(value, ours.value) else _AGREES
 
 
 def to_markdown(paper: str, found: list[Row], budget: str) -> str:
@@ -232,18 +244,18 @@ def _text(estimate: Estimate | None) -> str:
 
 
 def _summary(found: list[Row], budget: str) -> list[str]:
-    count = {
-        verdict: sum(row.verdict == verdict for row in found)
-        for verdict in (REPRODUCED, ARTEFACT, UNEXPLAINED, MISSING)
-    }
+    count = {verdict: sum(row.verdict == verdict for row in found) for verdict in VERDICTS}
     tables = {
         title: [row for row in found if row.table == title]
         for title in dict.fromkeys(row.table for row in found)
     }
     each = "; ".join(
-        f"{title.partition(' (')[0]}: {sum(r.verdict == REPRODUCED for r in part)} reproduced, "
-        f"{sum(r.verdict == ARTEFACT for r in part)} artefacts, "
-        f"{sum(r.verdict == UNEXPLAINED for r in part)} unexplained"
+        f"{title.partition(' (')[0]}: "
+        + ", ".join(
+            f"{number} {verdict}"
+            for verdict in VERDICTS
+            if (number := sum(row.verdict == verdict for row in part))
+        )
         for title, part in tables.items()
     )
     estimates = [e for row in found for e in (row.text, row.computed) if e is not None]
@@ -253,7 +265,8 @@ def _summary(found: list[Row], budget: str) -> list[str]:
         f"Of {len(found)} published figures, {count[REPRODUCED]} are reproduced by the experiment "
         f"as the text describes it, within {STANDARD_ERRORS:g} standard errors of both sides and "
         f"the two decimals printed; {count[ARTEFACT]} are not, but follow from what the public "
-        f"code computes instead; {count[UNEXPLAINED]} are unexplained.{missing} By table: {each}.",
+        f"code computes instead; {count[UNEXPLAINED]} are unexplained; of {count[UNDECIDED]} the "
+        f"errors are too large to tell.{missing} By table: {each}.",
         "",
         f"Our figures are against references of grade {grades} (A exact, B certified by two "
         "samplers that agree, C not certified), with "

@@ -53,15 +53,15 @@ def test_folders_of_methods_and_problems_are_relative_symlinks(tracked):
         assert link.readlink() == Path("..") / folder
 
 
-def test_wheel_holds_exactly_the_tracked_modules(tracked, wheel):
-    tops = ("dncbench", "methods", "problems")
+def test_wheel_holds_exactly_the_tracked_modules_and_tables(tracked, wheel):
+    tops, kinds = ("dncbench", "methods", "problems"), (".py", ".toml")
     expected = {
         _installed_name(name)
         for name in tracked
-        if name.endswith(".py") and Path(name).parts[0] in tops
+        if name.endswith(kinds) and Path(name).parts[0] in tops
     }
-    assert {"dncbench/methods/consensus.py", "dncbench/problems/spambase.py"} < expected
-    assert {name for name in wheel if name.endswith(".py")} == expected
+    assert {"dncbench/methods/consensus.py", "dncbench/problems/suites.toml"} < expected
+    assert {name for name in wheel if name.endswith(kinds)} == expected
 
 
 def test_wheel_is_marked_as_typed_and_has_the_console_script(wheel):

@@ -62,6 +62,22 @@ def test_what_the_code_computes_makes_an_artefact() -> None:
     assert "one observation for each density" in text
 
 
+def test_errors_that_would_let_anything_agree_decide_nothing() -> None:
+    # Table 1 has a skew deviation of 0.06; with errors of 0.05, 0.03 and 0.3 both agree with it.
+    vague = records("power-plant", "consensus", {"mah": 0.2, "iad": 0.03, "skew": 0.03}, "natural")
+    for one in vague:
+        one["metrics"]["skew@1"]["standard_error"] = 0.05
+    assert verdict(reproduction.rows(PAPER, vague, "quick"), 1, "Consensus", "skew") == "undecided"
+
+
+def test_an_artefact_needs_both_computations() -> None:
+    one_row = records(
+        "power-plant-one-row", "consensus", {"mah": 6.24, "iad": 0.21, "skew": 0.06}, "natural"
+    )
+    found = reproduction.rows(PAPER, one_row, "quick")
+    assert verdict(found, 1, "Consensus", "mah") == "not run"
+
+
 def test_settings_tell_the_two_priors_apart() -> None:
     text = records(
         "logistic-100d",
