@@ -1,5 +1,6 @@
 """Robust regression on the combined cycle power plant data, and its published computation."""
 
+import contextlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,8 +21,9 @@ def _parse(path: Path) -> np.ndarray:
     """Sheet 1: AT, V, AP, RH and PE, in its order; the other sheets are shufflings of it."""
     from openpyxl import load_workbook
 
-    sheet = load_workbook(path, read_only=True, data_only=True).worksheets[0]
-    return np.array(list(sheet.iter_rows(min_row=2, max_col=5, values_only=True)), dtype=float)
+    with contextlib.closing(load_workbook(path, read_only=True, data_only=True)) as book:
+        rows = list(book.worksheets[0].iter_rows(min_row=2, max_col=5, values_only=True))
+    return np.array(rows, dtype=float)
 
 
 _POWER_PLANT = Dataset(

@@ -4,6 +4,8 @@ The eigenvalues λ of V_f^(-1/2) V_a V_f^(-1/2) are the ratios of the merged var
 true one along the directions in which they differ most; all are 1 for a perfect merge.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import eigh
@@ -41,12 +43,14 @@ def widest(approximation: Sample, reference: Sample) -> Figure:
     return _of_ratios(approximation, reference, lambda ratio: abs(np.log(ratio[-1])))
 
 
-def _of_ratios(approximation: Sample, reference: Sample, figure: object) -> Figure:
+def _of_ratios(
+    approximation: Sample, reference: Sample, figure: Callable[[np.ndarray], float]
+) -> Figure:
     mean, spread = reference.values.mean(0), reference.values.std(0)
     (whole_a, without_a), (whole_f, without_f) = (
         _covariances((sample.values - mean) / spread) for sample in (approximation, reference)
     )
-    read = lambda a, f: float(figure(eigh(a, f, eigvals_only=True)))  # type: ignore[operator]  # noqa: E731
+    read = lambda a, f: float(figure(eigh(a, f, eigvals_only=True)))  # noqa: E731
     left_out = (
         np.array([read(part, whole_f) for part in without_a]),
         np.array([read(whole_a, part) for part in without_f]),
