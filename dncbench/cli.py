@@ -161,8 +161,10 @@ def run(
     from dncbench.store import Records
 
     if suite:
+        _refuse_beside("--suite NAME", "problems", "scheme", "space", "data")
         cases = list(suites.get(suite, splits).cases)
     elif data == "published":
+        _refuse_beside("--data published", "splits", "scheme")
         cases = [experiment.published(name, space) for name in problems]
     else:
         cases = [experiment.Case(name, splits, scheme, space) for name in problems]
@@ -203,6 +205,17 @@ def run(
     )
     if failed:
         sys.exit(1)
+
+
+def _refuse_beside(chosen: str, *parameters: str) -> None:
+    """Refuse options that the chosen one brings itself, instead of passing over them."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in parameters and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{chosen} brings its own {parameter.opts[0]}; leave {parameter.opts[0]} out"
+            )
 
 
 def records_of_same_terms(store: Any, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:

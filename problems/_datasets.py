@@ -29,7 +29,7 @@ class Dataset:
         shape: rows and columns of the parsed array.
         array_sha256: checksum of the parsed array as little-endian float64, row by row.
         parse: reads the file into a (rows, columns) float64 array.
-        stand_in: the synthetic problem to use where the data cannot be had.
+        stand_in: the synthetic problem to use where the data cannot be had; None without one.
         member: path of the file in the archive, where it is not ``file`` itself.
     """
 
@@ -40,7 +40,7 @@ class Dataset:
     shape: tuple[int, int]
     array_sha256: str
     parse: Callable[[Path], np.ndarray]
-    stand_in: str
+    stand_in: str | None
     member: str | None = None
 
     def load(self) -> np.ndarray:
@@ -90,9 +90,13 @@ class Dataset:
                 f"  looked in: {', '.join([*looked, str(folder)])}\n"
                 f"  tried:     {self.url}\n"
                 f"             {type(error).__name__}: {reason}\n"
-                f"  remedy:    {self._remedy()}\n"
-                f"  or:        use --problem {self.stand_in}, "
-                "a synthetic stand-in that needs no data"
+                f"  remedy:    {self._remedy()}"
+                + (
+                    f"\n  or:        use --problem {self.stand_in}, "
+                    "a synthetic stand-in that needs no data"
+                    if self.stand_in
+                    else ""
+                )
             ) from error
         part = folder / f"{self.file}.part"
         part.write_bytes(content)

@@ -83,7 +83,8 @@ def test_does_not_depend_on_units(name: str) -> None:
     a, f = normal(1, mean=0.3), normal(2)
     moved = [sample(s.values @ mix.T * np.array([1.0, 1e-3, 1e3]) + shift) for s in (a, f)]
     if name in ("sw2", "energy", "mmd", "cov"):
-        # Another whitening is a rotation; sliced directions are then others.
+        # Another whitening is a rotation; sliced directions are then others. The mean of
+        # cos² over 100 of them has a relative sd of 0.09, its root one of 0.045.
         tolerance = 0.1 if name == "sw2" else 1e-3
     else:
         tolerance = 1e-9

@@ -34,6 +34,20 @@ def test_a_suite_lists_its_cells(tmp_path: Path) -> None:
     assert not any("dataset=2" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--suite", "trojan2024", "--problem", "spambase"], "--problem"),
+        (["--suite", "closed-form", "--space", "natural"], "--space"),
+        (["--data", "published", "--split-scheme", "random"], "--split-scheme"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(options: list[str], named: str) -> None:
+    done = CliRunner().invoke(main, ["run", "--dry-run", *options])
+    assert done.exit_code == 2
+    assert f"leave {named} out" in done.output
+
+
 def test_an_unknown_suite_is_named() -> None:
     with pytest.raises(UnknownNameError, match="did you mean trojan2024"):
         suites.get("trojan", 5)
