@@ -38,7 +38,7 @@ from dncbench.registry import Entry
 from dncbench.sampling import SamplerSettings, sample
 from dncbench.scoring import Scorer
 from dncbench.splits import assign
-from dncbench.store import RECORD_SCHEMA, Cache
+from dncbench.store import RECORD_SCHEMA, Cache, canonical
 from dncbench.timing import OtherLoad
 from dncbench.verification import TOLERANCE, check_stored
 
@@ -125,7 +125,9 @@ class Bench:
             "reference": {key: self.reference.certificate[key] for key in ("grade", "failures")},
         }
         try:
-            record |= self._run(cell, where)
+            figures = self._run(cell, where)
+            canonical(figures)  # raises where a figure cannot be recorded
+            record |= figures
         except NotApplicableError as error:
             record |= {"status": "not applicable", "reason": str(error), "metrics": {}}
         except Exception as error:

@@ -63,8 +63,8 @@ def psis(
     weights, figures = smooth(log_posterior - log_proposal)
     if weights is None:
         raise DrawsError(
-            "a shard's log density is not finite at a merged draw; the merge leaves the "
-            "posterior's support, so no reweighting can correct it"
+            "the merged draws cannot be reweighted: a shard's log density is not finite at "
+            "one of them, or one outweighs all others; the merge misses the posterior's support"
         )
     chosen = _systematic(weights, key_resample)
     merge = time.perf_counter() - start

@@ -40,7 +40,8 @@ def importance(
 
     Returns:
         ``k_hat``, ``ess_share`` ((Σ w)² / (n Σ w²), of the smoothed weights) and
-        ``points``; None for both figures where a ratio is not finite.
+        ``points``; None for both figures where a ratio is not finite, or one draw
+        outweighs all others beyond what can be fitted.
     """
     rows = evenly(len(eta), min(NUM_POINTS, len(eta)))
     ratios = np.asarray(_evaluate(posterior, jnp.asarray(eta[rows]))) - log_density[rows]
@@ -57,7 +58,7 @@ def smooth(
 
     Returns:
         Weights that sum to one, and ``k_hat``, ``ess_share`` and ``points`` as
-        :func:`importance`; None for weights and figures where a ratio is not finite.
+        :func:`importance`; None for the weights where the figures are None.
     """
     from arviz_stats.base import array_stats
 
@@ -67,11 +68,15 @@ def smooth(
     if np.ptp(log_ratios) < _EQUAL:
         equal = np.full(num_points, 1 / num_points)
         return equal, {"k_hat": 0.0, "ess_share": 1.0, "points": num_points}
-    # ArviZ takes the negative of the log ratios: it was written for cross-validation.
-    smoothed, k_hat = array_stats.psislw(-log_ratios, r_eff=1.0)
-    weights = np.exp(smoothed - np.max(smoothed))
-    weights /= weights.sum()
+    # Where one ratio outweighs the others by more than a float can hold, no Pareto tail fits.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # ArviZ takes the negative of the log ratios: it was written for cross-validation.
+        smoothed, k_hat = array_stats.psislw(-log_ratios, r_eff=1.0)
+        weights = np.exp(smoothed - np.max(smoothed))
+        weights /= weights.sum()
     share = 1 / (num_points * np.sum(weights**2))
+    if not (np.isfinite(k_hat) and np.isfinite(share)):
+        return None, {"k_hat": None, "ess_share": None, "points": num_points}
     return weights, {"k_hat": float(k_hat), "ess_share": float(share), "points": num_points}
 
 

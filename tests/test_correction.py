@@ -88,7 +88,7 @@ def test_the_further_round_is_paid_for() -> None:
 def test_a_density_that_is_not_finite_is_refused() -> None:
     away = merged(0.0, 1.0)
     away.draws[7] = np.inf
-    with pytest.raises(DrawsError, match="leaves the posterior's support"):
+    with pytest.raises(DrawsError, match="misses the posterior's support"):
         psis(away, DENSITIES, KEY)
 
 
