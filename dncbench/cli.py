@@ -362,6 +362,33 @@ def reference(problem: str, seed: int, budget_name: str, cache: str | None, as_j
     screen.print_certificate(problem, certificate, floors)
 
 
+@main.command()
+@click.argument("problem")
+@_seed
+@_budget
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@_with_plugins
+def speedup(problem: str, seed: int, budget_name: str, as_json: bool) -> None:
+    """Measure what the split saves: seconds for an effective draw, full data against a shard.
+
+    Every shard is sampled alone, on this machine and by the same sampler.
+
+    \b
+    Example:
+      dncbench speedup logistic-tall --budget smoke
+    """
+    import dataclasses
+
+    from dncbench.speedup import measure
+
+    with screen.progress() as progress:
+        found = measure(problem, seed=seed, budget=budget_name, say=progress.say)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found) | {"factor": found.factor}, indent=1))
+        return
+    screen.print_speedup(found)
+
+
 @main.command("list")
 @click.argument("kind", type=click.Choice(["problems", "methods", "metrics"]), required=False)
 @_with_plugins

@@ -96,6 +96,31 @@ def print_certificate(
     click.echo("\n".join(lines))
 
 
+def print_speedup(found: Any) -> None:
+    """Print a :class:`dncbench.speedup.Speedup`."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("")
+    for column in ("observations", "seconds", "effective draws", "ms for each"):
+        table.add_column(column, justify="right")
+    named = {"full posterior": found.full}
+    named |= {f"shard {s}": cost for s, cost in enumerate(found.shards)}
+    for name, cost in named.items():
+        table.add_row(
+            name,
+            str(cost.rows),
+            f"{cost.seconds:.1f}",
+            f"{cost.ess:.0f}",
+            f"{1000 * cost.per_draw:.3g}",
+        )
+    console().print(table)
+    click.echo(
+        f"{found.problem}: the slowest shard has an effective draw {found.factor:.2f} times "
+        "sooner than the full-data sampler (adaptation counts, compilation does not)"
+    )
+
+
 def _exact_lines(exact: dict[str, Any] | None) -> list[str]:
     if exact is None:
         return []

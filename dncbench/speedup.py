@@ -9,14 +9,15 @@ under the same settings. Adaptation counts: whoever samples pays for it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import equinox as eqx
 import jax
 import numpy as np
 
 from dncbench.bench import data_key
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure
+from dncbench.precision import derive_key
 from dncbench.problem import Density, full_posterior, load_data, num_observations, subposteriors
-from dncbench.random import derive_key
 from dncbench.sampling import SamplerSettings, sample
 from dncbench.splits import assign
 
@@ -113,8 +114,10 @@ def measure(
 
     full = cost(full_posterior(configured, data), num_observations(data), "the full posterior")
     stack = subposteriors(configured, data, shard_of)
-    shards = tuple(
-        cost(jax.tree.map(lambda leaf, s=s: leaf[s : s + 1], stack), rows, f"shard {s}")
-        for s, rows in enumerate(sizes)
-    )
+    shards = tuple(cost(_alone(stack, s), rows, f"shard {s}") for s, rows in enumerate(sizes))
     return Speedup(problem, full, shards)
+
+
+def _alone(stack: Density, shard: int) -> Density:
+    """One density of a stack, with a leading axis of one."""
+    return jax.tree.map(lambda leaf: leaf[shard : shard + 1] if eqx.is_array(leaf) else leaf, stack)

@@ -12,7 +12,7 @@ from dncbench import registry
 from dncbench.bench import _status, _untrusted
 from dncbench.checking import warnings_about
 from dncbench.errors import ContractError, DrawsError
-from dncbench.importance import importance
+from dncbench.importance import importance, smooth
 from dncbench.method import Method, ShardDraws
 from dncbench.methods.consensus import Consensus
 
@@ -221,6 +221,16 @@ def test_k_hat_tells_draws_that_miss_the_tails(scale: float, trusted: bool) -> N
         # 1 / E[w²] of the normalised ratio, per dimension scale sqrt(2 - scale²).
         # Over 2000 points the estimate's standard error is below 0.005.
         assert found["ess_share"] == pytest.approx(0.81 * (2 - 0.81), abs=0.02)
+
+
+def test_ratios_beyond_what_floats_hold_have_no_k_hat() -> None:
+    # One draw outweighs all others by e^5000: the rest of the tail underflows to zero.
+    ratios = np.append(np.linspace(-20_000.0, -5_000.0, 1999), 0.0)
+    weights, figures = smooth(ratios)
+    assert weights is None
+    assert figures == {"k_hat": None, "ess_share": None, "points": 2000}
+    (line,) = _untrusted(figures)
+    assert "not finite" in line
 
 
 # ---------------------------------------------------------------- status
