@@ -1,5 +1,6 @@
 """The shipped problems: the laws of their data, and a likelihood that is exact in its tails."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 from scipy import stats
 from scipy.special import expit, log_expit
 
+from dncbench import problem as problem_module
 from dncbench.precision import derive_key
 from dncbench.problem import load_data, subposteriors
 from dncbench.problems._logistic import bernoulli_log_likelihood
+from dncbench.problems.logistic_tall import LogisticTall
 from dncbench.problems.spambase import SpambaseTwin
 from dncbench.problems.toy_logistic import ToyLogistic
 from dncbench.splits import assign
@@ -154,3 +157,33 @@ def test_twin_parameters_are_those_of_its_labels(twin) -> None:
     p = expit(x @ (truth * np.r_[1.0, np.full(57, 0.5)]))
     score = x.T @ (y - p)
     assert score @ np.linalg.solve(information, score) > 10 * stats.chi2.isf(FALSE_ALARM, 58)
+
+
+# ---------------------------------------------------------------- many observations
+
+
+@pytest.mark.parametrize("shard_sizes", [(700,), (300, 333, 67)])
+def test_blocks_sum_to_the_same_density(monkeypatch, shard_sizes: tuple[int, ...]) -> None:
+    problem = LogisticTall(num_shards=len(shard_sizes), num_observations=sum(shard_sizes))
+    data = load_data(problem, derive_key(0, "tall", "data"))
+    shard_of = np.repeat(np.arange(len(shard_sizes)), shard_sizes)
+    eta = jax.random.normal(jax.random.key(1), (3, problem.dim))
+
+    def read() -> list[np.ndarray]:
+        stack = subposteriors(problem, data, shard_of)
+        each = eqx.filter_vmap(
+            lambda density, point: (
+                density(point),
+                jax.grad(density)(point),
+                jax.hessian(density)(point),
+            ),
+            in_axes=(eqx.if_array(0), None),
+        )
+        return [np.stack(parts) for parts in zip(*(each(stack, one) for one in eta), strict=True)]
+
+    at_once = read()
+    monkeypatch.setattr(problem_module, "UNBLOCKED", 10)
+    monkeypatch.setattr(problem_module, "BLOCK", 64)
+    for blocked, direct in zip(read(), at_once, strict=True):
+        # Sums of 700 terms in another order.
+        np.testing.assert_allclose(blocked, direct, rtol=1e-12, atol=1e-10)
