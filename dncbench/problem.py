@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from dncbench import precision as precision
 from dncbench.errors import DataError
 
-
 UNBLOCKED = 16_384
 """Most observations of a density that are summed at once; more are summed in blocks."""
 
