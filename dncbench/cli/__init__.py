@@ -1,0 +1,56 @@
+"""The command line, a thin layer over the Python API.
+
+JAX is imported by the commands that compute and by no other.
+"""
+
+import os
+from typing import Any
+
+import click
+
+# Before NumPy loads: OpenBLAS's threads beside those of JAX make each factorisation of a
+# fit several times slower (a Gaussian process's at d = 58: 35 s of CPU instead of 3).
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from dncbench import __version__
+from dncbench.cli import catalogue, certifying, options, results, running
+from dncbench.errors import DncbenchError
+
+
+class _Group(click.Group):
+    """Prints our own errors in one piece, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DncbenchError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("stopped; what is recorded stays, repeat the command to go on", err=True)
+            ctx.exit(130)
+
+
+@click.group(
+    cls=_Group, epilog=options.EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="dncbench")
+def main() -> None:
+    """Which merge of local posteriors can you trust, and what does it cost?
+
+    A benchmark of divide-and-conquer MCMC: problems with certified posteriors,
+    crossed with methods that merge what the shards know.
+    """
+
+
+for _command in (
+    running.run,
+    results.leaderboard,
+    results.compare,
+    results.figure,
+    certifying.reference,
+    certifying.speedup,
+    catalogue.list_,
+    catalogue.show,
+):
+    main.add_command(_command)

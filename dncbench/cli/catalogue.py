@@ -1,0 +1,74 @@
+"""What is registered."""
+
+import click
+
+from dncbench import registry, screen
+from dncbench.cli import options
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(["problems", "methods", "metrics"]), required=False)
+@options.with_plugins
+def list_(kind: str | None) -> None:
+    """List what is registered: problems, methods, metrics, or all three."""
+    from rich.table import Table
+
+    console = screen.console()
+    for each in [kind] if kind else ["problems", "methods", "metrics"]:
+        table = Table(title=each, title_justify="left", box=None, pad_edge=False)
+        table.add_column("id", no_wrap=True)
+        table.add_column("")
+        for entry in registry.entries(each.removesuffix("s")):  # type: ignore[arg-type]
+            table.add_row(entry.id, entry.summary)
+            for variant in entry.variants:
+                table.add_row(f"  [{variant}]", 'a variant that "all" includes')
+        console.print(table)
+        console.print()
+
+
+@click.command()
+@click.argument("name")
+@options.with_plugins
+def show(name: str) -> None:
+    """Describe a problem, method or metric: settings with defaults, source, what it uses.
+
+    \b
+    Examples:
+      dncbench show spambase
+      dncbench show "consensus"
+    """
+    import inspect
+
+    from dncbench.configure import configure, settings_of
+    from dncbench.errors import UnknownNameError
+
+    known = {
+        entry.name: kind
+        for kind in ("metric", "method", "problem")
+        for entry in registry.entries(kind)
+    }
+    base = name.partition("[")[0]
+    if base not in known:
+        raise UnknownNameError(
+            f"nothing is called {base!r}{registry.nearest(base, known)}; 'dncbench list' shows all"
+        )
+    kind = known[base]
+    if kind == "metric":
+        entry = registry.get("metric", base)
+        click.echo(f"{entry.id} (metric)\n\n{inspect.getdoc(entry.target)}")
+        return
+    entry, instance = configure(kind, name)  # type: ignore[arg-type]
+    click.echo(f"{entry.id} ({kind})\n\n{inspect.getdoc(entry.target)}\n")
+    for key, value in settings_of(instance).items():
+        click.echo(f"  {key} = {value}")
+    if kind == "problem":
+        click.echo(f"\n  dimension: {instance.dim}\n  shards: {instance.num_shards}")
+        click.echo(f"  parameters: {_shortened(instance.parameter_names)}")
+        click.echo(f"  source: {instance.source or 'not stated'}")
+    else:
+        click.echo(f"\n  track: {instance.track()}\n  needs: {', '.join(sorted(instance.needs))}")
+
+
+def _shortened(names: tuple[str, ...], most: int = 6) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
