@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from dncbench import registry
+from dncbench.statistics import Figures, resample, standings
 from dncbench.store import SCORED, canonical
 
-_REFERENCE_TRACK = "reference"
+REFERENCE_TRACK = "reference"
 HEADLINE = ("mah", "iad", "skew")
 """Metrics that a board shows unless others are asked for, in their order."""
-_CONFIDENCE = 0.95
 MAX_OTHER_LOAD = 0.25
 """Cores that other work may keep busy before a record's seconds stay off the board."""
 
@@ -31,7 +30,9 @@ class Score:
         mean: over splits.
         sd: between splits (divisor n - 1); None for a single split.
         standard_error: Monte Carlo standard error of the mean, from the draws' ESS.
-        best: best of the board or not to be told from it (see :func:`_tied`).
+        rank: interval of the rank among the board's merges; None for the reference, for a
+            merge that is unreliable, and where splits are missing.
+        group: 1 for the best and what cannot be told from it, and so on; None as ``rank``.
         at_floor: within two floor sds of what perfect draws read.
         unreliable: the merge's own sampling did not converge in some split.
     """
@@ -39,9 +40,15 @@ class Score:
     mean: float
     sd: float | None
     standard_error: float
-    best: bool = False
+    rank: tuple[int, int] | None = None
+    group: int | None = None
     at_floor: bool = False
     unreliable: bool = False
+
+    @property
+    def best(self) -> bool:
+        """Best of the board, or not to be told from it."""
+        return self.group == 1
 
 
 @dataclass
@@ -52,6 +59,8 @@ class Row:
         method, track: what it is called, and what it was allowed to use.
         splits: how many have figures.
         scores: by metric id.
+        overall: doublings above the noise floor: log2(figure / floor), not below 0, mean
+            over the board's metrics with equal weights.
         seconds: means over splits, by phase.
         bytes: mean over splits of what crossed the network.
         k_hat: largest Pareto k-hat over splits; None where the method has no density.
@@ -62,6 +71,7 @@ class Row:
     track: str
     splits: int = 0
     scores: dict[str, Score] = field(default_factory=dict)
+    overall: Score | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     bytes: int | None = None
     k_hat: float | None = None
@@ -174,7 +184,7 @@ def _board(
     for record in records:
         by_method.setdefault(record["identity"]["method"]["label"], []).append(record)
     scored = [record for record in records if record["status"] in SCORED]
-    order = {name: place for place, name in enumerate(HEADLINE)}
+    places = {name: place for place, name in enumerate(HEADLINE)}
     metrics = sorted(
         {
             metric
@@ -182,7 +192,7 @@ def _board(
             for metric in record["metrics"]
             if _is_current(metric, current) and (not wanted or metric.rpartition("@")[0] in wanted)
         },
-        key=lambda metric: (order.get(metric.rpartition("@")[0], 9), metric),
+        key=lambda metric: (places.get(metric.rpartition("@")[0], 9), metric),
     )
     floor = {
         metric: record["metrics"][metric]["noise_floor"]
@@ -192,13 +202,26 @@ def _board(
     }
     rows = {method: _row(method, group, metrics) for method, group in by_method.items()}
     for metric in metrics:
-        _mark(metric, rows, by_method, floor[metric])
+        figures = {name: by_split(group, metric) for name, group in by_method.items()}
+        scores = {name: row.scores[metric] for name, row in rows.items() if metric in row.scores}
+        _rank(scores, figures, rows)
+        for score in scores.values():
+            score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
+    above = {name: doublings(group, floor) for name, group in by_method.items()}
+    for name, figures_of in above.items():
+        if figures_of:
+            rows[name].overall = _score(list(figures_of.values()), rows[name])
+    overall = {name: row.overall for name, row in rows.items() if row.overall is not None}
+    _rank(overall, above, rows)
     grades = {record["reference"]["grade"] for record in records}
-    first = metrics[0] if metrics else None
 
-    def rank(row: Row) -> tuple:
-        score = row.scores.get(first) if first else None
-        return (row.track == _REFERENCE_TRACK, score is None, score.mean if score else 0.0)
+    def order(row: Row) -> tuple:
+        return (
+            row.track == REFERENCE_TRACK,
+            row.overall is None,
+            row.overall.mean if row.overall else 0.0,
+            row.method,
+        )
 
     return Board(
         problem,
@@ -209,7 +232,7 @@ def _board(
         metrics,
         floor,
         max(grades, default="?"),
-        sorted(rows.values(), key=rank),
+        sorted(rows.values(), key=order),
         stale,
     )
 
@@ -218,16 +241,12 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
     scored = [record for record in records if record["status"] in SCORED]
     row = Row(method, records[0]["track"], len(scored))
     for metric in metrics:
-        figures = [record["metrics"][metric] for record in scored if metric in record["metrics"]]
+        figures = by_split(records, metric)
         if figures:
-            values = np.array([figure["value"] for figure in figures])
-            errors = np.array([figure["standard_error"] for figure in figures])
-            row.scores[metric] = Score(
-                mean=float(values.mean()),
-                sd=float(values.std(ddof=1)) if len(values) > 1 else None,
-                standard_error=float(np.sqrt(np.sum(errors**2)) / len(errors)),
-                unreliable=any(record["status"] == "unreliable" for record in scored),
-            )
+            row.scores[metric] = _score(list(figures.values()), row)
+    if any(record["status"] == "unreliable" for record in scored):
+        for score in row.scores.values():
+            score.unreliable = True
     timed = [record for record in scored if (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD]
     for phase in timed[0]["seconds"] if timed else ():
         spent = [record["seconds"][phase] for record in timed]
@@ -252,33 +271,31 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
     return row
 
 
-def _mark(
-    metric: str,
-    rows: dict[str, Row],
-    by_method: dict[str, list[dict[str, Any]]],
-    floor: dict[str, float],
-) -> None:
-    """Mark the best of a column, what is tied with it, and what is at the floor."""
-    scores = {name: row.scores[metric] for name, row in rows.items() if metric in row.scores}
-    for score in scores.values():
-        score.at_floor = score.mean <= floor["mean"] + 2 * floor["sd"]
+def _score(figures: list[tuple[float, float]], row: Row) -> Score:
+    values, errors = np.array(figures).T
+    return Score(
+        mean=float(values.mean()),
+        sd=float(values.std(ddof=1)) if len(values) > 1 else None,
+        standard_error=float(np.sqrt(np.sum(errors**2)) / len(errors)),
+        unreliable=any(score.unreliable for score in row.scores.values()),
+    )
+
+
+def _rank(scores: dict[str, Score], figures: Figures, rows: dict[str, Row]) -> None:
+    """Give every reliable merge its rank interval and tie group."""
     merges = {
-        name: score
+        name: figures[name]
         for name, score in scores.items()
-        if rows[name].track != _REFERENCE_TRACK and not score.unreliable
+        if rows[name].track != REFERENCE_TRACK and not score.unreliable
     }
-    if not merges:
-        return
-    best = min(merges, key=lambda name: merges[name].mean)
-    for name, score in merges.items():
-        score.best = name == best or _tied(
-            _by_split(by_method[name], metric), _by_split(by_method[best], metric)
-        )
+    for name, standing in standings(resample(merges)).items():
+        scores[name].rank, scores[name].group = standing.rank, standing.group
 
 
-def _by_split(records: list[dict[str, Any]], metric: str) -> dict[tuple, tuple[float, float]]:
+def by_split(records: list[dict[str, Any]], metric: str) -> dict[int, tuple[float, float]]:
+    """A method's figures and their standard errors, by split, where it has any."""
     return {
-        (record["identity"]["split"]["index"], record["identity"]["seed"]): (
+        record["identity"]["split"]["index"]: (
             record["metrics"][metric]["value"],
             record["metrics"][metric]["standard_error"],
         )
@@ -287,19 +304,26 @@ def _by_split(records: list[dict[str, Any]], metric: str) -> dict[tuple, tuple[f
     }
 
 
-def _tied(one: dict[tuple, tuple[float, float]], best: dict[tuple, tuple[float, float]]) -> bool:
-    """Whether the paired difference over common splits could be zero (95%).
+def doublings(
+    records: list[dict[str, Any]], floor: dict[str, dict[str, float]]
+) -> dict[int, tuple[float, float]]:
+    """Doublings above the floor, and their standard errors, by split.
 
-    Its standard error is the larger of that seen between splits (Student's t) and
-    that of the Monte Carlo errors alone; two splits say too little about their spread.
+    Every metric of ``floor`` has the same weight; splits that lack one of them are left out.
     """
-    common = sorted(one.keys() & best.keys())
-    if not common:
-        return False
-    gaps = np.array([one[split][0] - best[split][0] for split in common])
-    monte_carlo = np.sqrt(sum(one[s][1] ** 2 + best[s][1] ** 2 for s in common)) / len(common)
-    allowed = 1.96 * monte_carlo
-    if len(common) > 2:
-        quantile = student_t.ppf(0.5 + _CONFIDENCE / 2, len(common) - 1)
-        allowed = max(allowed, quantile * gaps.std(ddof=1) / np.sqrt(len(common)))
-    return bool(abs(gaps.mean()) <= allowed)
+    found: dict[int, list[tuple[float, float]]] = {}
+    for metric, level in floor.items():
+        lowest = level["mean"]
+        for split, (value, error) in by_split(records, metric).items():
+            above = max(value, lowest)
+            found.setdefault(split, []).append(
+                (float(np.log2(above / lowest)), error / (above * np.log(2)))
+            )
+    return {
+        split: (
+            float(np.mean([value for value, _ in each])),
+            float(np.sqrt(sum(error**2 for _, error in each)) / len(each)),
+        )
+        for split, each in found.items()
+        if len(each) == len(floor)
+    }

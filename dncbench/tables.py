@@ -15,10 +15,15 @@ SECONDS_COLUMNS = {
     "merge": "merge s",
 }
 
+_FIGURE_COLUMNS = ("mean", "sd", "se", "floor", "best", "rank low", "rank high", "tie group")
+
 LEGEND = (
     "mean (sd over splits); lower is better. * best, or not to be told from it at 95%. "
     "° at the noise floor: perfect draws read no better. "
-    "? the merge's own sampling did not converge."
+    "? the merge's own sampling did not converge; it has no rank. "
+    "x floor: geometric mean of figure / floor over the metrics shown, each with the same "
+    "weight, none below 1. rank: its 95% interval by paired bootstrap over splits; methods "
+    "of one tie letter cannot be told apart."
 )
 
 
@@ -36,6 +41,22 @@ def _marks(score: Score) -> str:
 
 def _digits(value: float) -> str:
     return f"{value:.2f}" if value >= 0.995 else f"{value:.3f}"
+
+
+def standing_texts(overall: Score | None) -> list[str]:
+    """Multiple of the floor, rank interval and tie letter; dashes where there is none."""
+    if overall is None:
+        return ["-", "-", "-"]
+    multiple = f"{2**overall.mean:.3g}"
+    if overall.rank is None or overall.group is None:
+        return [multiple, "-", "-"]
+    low, high = overall.rank
+    return [multiple, str(low) if low == high else f"{low}-{high}", tie_letter(overall.group)]
+
+
+def tie_letter(group: int) -> str:
+    """1 is a, 2 is b; past z they double."""
+    return chr(ord("a") + (group - 1) % 26) * (1 + (group - 1) // 26)
 
 
 def seconds_text(value: float | None) -> str:
@@ -72,7 +93,17 @@ def header(board: Board) -> list[str]:
     """Column titles."""
     metrics = [metric.rpartition("@")[0] for metric in board.metrics]
     k_hat = ["k-hat"] * _has_k_hat(board)
-    return ["method", "track", *metrics, *k_hat, "splits", *SECONDS_COLUMNS.values(), "bytes"]
+    standing = ["x floor", "rank", "tie"]
+    return [
+        "method",
+        "track",
+        *metrics,
+        *standing,
+        *k_hat,
+        "splits",
+        *SECONDS_COLUMNS.values(),
+        "bytes",
+    ]
 
 
 def _has_k_hat(board: Board) -> bool:
@@ -87,6 +118,7 @@ def cells(board: Board) -> list[list[str]]:
             row.method,
             row.track,
             *(figure_text(row.scores.get(metric)) for metric in board.metrics),
+            *standing_texts(row.overall),
             *(["-" if row.k_hat is None else f"{row.k_hat:.2f}"] * _has_k_hat(board)),
             str(row.splits),
             *(seconds_text(row.seconds.get(phase)) for phase in SECONDS_COLUMNS),
@@ -98,7 +130,7 @@ def cells(board: Board) -> list[list[str]]:
         f"{_digits(board.floor[metric]['mean'])} ({_digits(board.floor[metric]['sd'])})"
         for metric in board.metrics
     ]
-    blank = [""] * (len(SECONDS_COLUMNS) + 2 + _has_k_hat(board))
+    blank = [""] * (len(header(board)) - 2 - len(floor))
     return [*rows, ["noise floor", "", *floor, *blank]]
 
 
@@ -133,7 +165,8 @@ def to_csv(found: list[Board]) -> str:
     metrics = sorted({metric for board in found for metric in board.metrics})
     columns = ["problem", "scheme", "budget", "seed", "space", "method", "track", "splits"]
     for metric in metrics:
-        columns += [f"{metric} {what}" for what in ("mean", "sd", "se", "floor", "best")]
+        columns += [f"{metric} {what}" for what in _FIGURE_COLUMNS]
+    columns += ["doublings above floor", "rank low", "rank high", "tie group"]
     columns += [f"seconds {phase}" for phase in SECONDS_COLUMNS] + ["bytes", "k-hat", "notes"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -159,10 +192,18 @@ def to_csv(found: list[Board]) -> str:
                         score.standard_error,
                         board.floor[metric]["mean"],
                         int(score.best),
+                        *(score.rank or (None, None)),
+                        score.group,
                     ]
                     if score
-                    else [None] * 5
+                    else [None] * len(_FIGURE_COLUMNS)
                 )
+            overall = row.overall
+            line += [
+                overall and overall.mean,
+                *((overall and overall.rank) or (None, None)),
+                overall and overall.group,
+            ]
             line += [row.seconds.get(phase) for phase in SECONDS_COLUMNS]
             writer.writerow([*line, row.bytes, row.k_hat, "; ".join(row.notes)])
     return buffer.getvalue()
