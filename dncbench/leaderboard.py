@@ -61,6 +61,9 @@ class Row:
         scores: by metric id.
         overall: doublings above the noise floor: log2(figure / floor), not below 0, mean
             over the board's metrics with equal weights.
+        doublings: the same for each split, with its Monte Carlo standard error.
+        states: how many splits failed, and so on; empty where all is well.
+        tried: the splits of which there is any record.
         seconds: means over splits, by phase.
         bytes: mean over splits of what crossed the network.
         k_hat: largest Pareto k-hat over splits; None where the method has no density.
@@ -72,6 +75,9 @@ class Row:
     splits: int = 0
     scores: dict[str, Score] = field(default_factory=dict)
     overall: Score | None = None
+    doublings: dict[int, tuple[float, float]] = field(default_factory=dict)
+    states: list[str] = field(default_factory=list)
+    tried: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     bytes: int | None = None
     k_hat: float | None = None
@@ -108,6 +114,7 @@ def boards(
     problems: Iterable[str] = (),
     budgets: Iterable[str] = (),
     metrics: Iterable[str] = HEADLINE,
+    tracks: Iterable[str] = (),
 ) -> list[Board]:
     """Group records into boards.
 
@@ -116,9 +123,11 @@ def boards(
         problems: names to keep; all where empty.
         budgets: names to keep; all where empty.
         metrics: names to show; all where empty.
+        tracks: to keep beside the reference, and to rank among themselves; all where empty.
     """
     metrics = tuple(metrics)
     records, problems, budgets = list(records), set(problems), set(budgets)
+    kept_tracks = {*tracks, REFERENCE_TRACK} if tracks else None
     current = _current_ids(records)
     grouped: dict[tuple, list[dict[str, Any]]] = {}
     stale: dict[tuple, int] = {}
@@ -127,6 +136,8 @@ def boards(
         if problems and identity["problem"]["name"] not in problems:
             continue
         if budgets and identity["budget"]["name"] not in budgets:
+            continue
+        if kept_tracks is not None and record["track"] not in kept_tracks:
             continue
         key = (
             identity["problem"]["label"],
@@ -207,12 +218,12 @@ def _board(
         _rank(scores, figures, rows)
         for score in scores.values():
             score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
-    above = {name: doublings(group, floor) for name, group in by_method.items()}
-    for name, figures_of in above.items():
-        if figures_of:
-            rows[name].overall = _score(list(figures_of.values()), rows[name])
+    for name, row in rows.items():
+        row.doublings = _doublings(by_method[name], floor)
+        if row.doublings:
+            row.overall = _score(list(row.doublings.values()), row)
     overall = {name: row.overall for name, row in rows.items() if row.overall is not None}
-    _rank(overall, above, rows)
+    _rank(overall, {name: row.doublings for name, row in rows.items()}, rows)
     grades = {record["reference"]["grade"] for record in records}
 
     def order(row: Row) -> tuple:
@@ -240,6 +251,7 @@ def _board(
 def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
     scored = [record for record in records if record["status"] in SCORED]
     row = Row(method, records[0]["track"], len(scored))
+    row.tried = sorted(record["identity"]["split"]["index"] for record in records)
     for metric in metrics:
         figures = by_split(records, metric)
         if figures:
@@ -264,6 +276,7 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
     for status in ("failed", "not applicable", "unreliable"):
         reasons = [record["reason"] for record in records if record["status"] == status]
         if reasons:
+            row.states.append(f"{len(reasons)} {status}")
             row.notes.append(f"{len(reasons)} {status}: {reasons[0]}")
     warned = [record["warnings"] for record in scored if record.get("warnings")]
     if warned:
@@ -304,7 +317,7 @@ def by_split(records: list[dict[str, Any]], metric: str) -> dict[int, tuple[floa
     }
 
 
-def doublings(
+def _doublings(
     records: list[dict[str, Any]], floor: dict[str, dict[str, float]]
 ) -> dict[int, tuple[float, float]]:
     """Doublings above the floor, and their standard errors, by split.

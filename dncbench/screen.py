@@ -18,36 +18,59 @@ def console(**options: Any) -> Any:
     return terminal if terminal.is_terminal else Console(**options, width=200)
 
 
-def print_boards(
-    records: list[dict[str, Any]], problems: Any, budgets: Any, metrics: Any = None
-) -> None:
-    """Print the boards of the records; accuracy and cost apart where the screen is narrow."""
-    from dncbench import leaderboard, tables
+def print_boards(boards: list[Any], summaries: list[Any] = ()) -> None:  # type: ignore[assignment]
+    """Print boards, accuracy and cost apart where the screen is narrow, then summaries."""
+    from dncbench import summary_tables, tables
 
-    shown = leaderboard.HEADLINE if metrics is None else metrics
-    found = leaderboard.boards(records, problems, budgets, shown)
-    screen = console()
-    if not found:
+    if not (boards or summaries):
         click.echo("no records yet; make some with: dncbench run")
         return
-    for board in found:
+    for board in boards:
         header, rows = tables.header(board), tables.cells(board)
-        columns = range(len(header))
-        widths = [max(len(row[c]) for row in [header, *rows]) + 3 for c in columns]
-        accuracy = header.index("splits") + 1
-        parts = [list(columns)]
-        if sum(widths) + 1 > screen.width:
-            parts = [list(columns)[:accuracy], [0, *columns[accuracy:]]]
-        screen.print(tables.title(board))
-        for part in parts:
-            screen.print(_table(header, rows, part))
-        screen.print(tables.LEGEND)
-        for note in tables.notes(board):
-            screen.print(f"  {note}")
-        screen.print()
+        _print_table(
+            tables.title(board),
+            header,
+            rows[:-1],
+            rows[-1],
+            header.index("splits") + 1,
+            [tables.LEGEND, *tables.notes(board)],
+        )
+    for summary in summaries:
+        header = summary_tables.header(summary)
+        _print_table(
+            summary_tables.title(summary),
+            header,
+            summary_tables.cells(summary),
+            [],
+            len(header),
+            [summary_tables.LEGEND, *summary_tables.notes(summary)],
+        )
 
 
-def _table(header: list[str], rows: list[list[str]], columns: list[int]) -> Any:
+def _print_table(
+    title: str,
+    header: list[str],
+    rows: list[list[str]],
+    floor: list[str],
+    first_part: int,
+    lines: list[str],
+) -> None:
+    screen = console()
+    columns = list(range(len(header)))
+    widths = [max(len(row[c]) for row in [header, *rows]) + 3 for c in columns]
+    parts = [columns]
+    if sum(widths) + 1 > screen.width and first_part < len(columns):
+        parts = [columns[:first_part], [0, *columns[first_part:]]]
+    screen.print(title)
+    for part in parts:
+        screen.print(_table(header, rows, floor, part))
+    screen.print(lines[0])
+    for line in lines[1:]:
+        screen.print(f"  {line}")
+    screen.print()
+
+
+def _table(header: list[str], rows: list[list[str]], floor: list[str], columns: list[int]) -> Any:
     from rich.table import Table
 
     table = Table()
@@ -56,10 +79,9 @@ def _table(header: list[str], rows: list[list[str]], columns: list[int]) -> Any:
         table.add_column(
             header[column], justify="left" if text else "right", no_wrap=header[column] == "method"
         )
-    *methods, floor = rows
-    for row in methods:
+    for row in rows:
         table.add_row(*(row[column] for column in columns))
-    if len(columns) > 1 and any(floor[column] for column in columns[1:]):
+    if floor and len(columns) > 1 and any(floor[column] for column in columns[1:]):
         table.add_section()
         table.add_row(*(floor[column] for column in columns))
     return table

@@ -1,9 +1,13 @@
 """Suites: named lists of cases, read from ``problems/suites.toml``."""
 
+import sys
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from dncbench.configure import configure, label
 from dncbench.errors import UnknownNameError
 from dncbench.experiment import Case
 from dncbench.registry import nearest
@@ -59,6 +63,23 @@ def get(name: str, splits: int) -> Suite:
                 )
             )
     return Suite(name, known[name]["summary"], tuple(cases))
+
+
+def of_suite(name: str, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of a suite's cases, whatever the number of splits.
+
+    Raises:
+        UnknownNameError: there is no such suite.
+    """
+    wanted = {
+        (label(*configure("problem", case.problem)), case.scheme, case.space)
+        for case in get(name, sys.maxsize).cases
+    }
+    return [record for record in records if _terms(record["identity"]) in wanted]
+
+
+def _terms(identity: dict[str, Any]) -> tuple[str, str, str]:
+    return identity["problem"]["label"], identity["split"]["scheme"], identity["space"]
 
 
 def _read() -> dict:

@@ -1,4 +1,4 @@
-"""Boards as text: Markdown, csv, JSON, and the cells of the terminal's table."""
+"""Boards as text: Markdown, LaTeX, csv, JSON, and the cells of the terminal's table."""
 
 import csv
 import io
@@ -144,20 +144,71 @@ def notes(board: Board) -> list[str]:
 
 def to_markdown(found: list[Board]) -> str:
     """All boards as Markdown tables."""
-    parts = []
-    for board in found:
-        lines = [f"### {title(board)}", ""]
-        lines.append("| " + " | ".join(header(board)) + " |")
-        lines.append("|" + "---|" * len(header(board)))
-        lines += [
-            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
-            for row in cells(board)
-        ]
-        lines += ["", LEGEND.replace("*", "\\*")]
-        if found_notes := notes(board):
-            lines += ["", *(f"- {note}" for note in found_notes)]
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
+    return "\n".join(
+        markdown(title(board), header(board), cells(board), [LEGEND], notes(board))
+        for board in found
+    )
+
+
+def markdown(
+    heading: str,
+    columns: list[str],
+    rows: list[list[str]],
+    legend: list[str],
+    remarks: list[str],
+) -> str:
+    """One table under a heading, with its legend and a list of remarks."""
+    lines = [f"### {heading}", ""]
+    lines.append("| " + " | ".join(columns) + " |")
+    lines.append("|" + "---|" * len(columns))
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+        for row in rows
+    ]
+    for line in legend:
+        lines += ["", line.replace("*", "\\*")]
+    if remarks:
+        lines += ["", *(f"- {remark}" for remark in remarks)]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(found: list[Board]) -> str:
+    """All boards as LaTeX tables, for the packages booktabs and graphicx."""
+    return "\n".join(latex(title(board), header(board), cells(board), LEGEND) for board in found)
+
+
+def latex(heading: str, columns: list[str], rows: list[list[str]], legend: str) -> str:
+    """One floating table; the last row, the floor or a total, is set apart by a rule."""
+    text = [
+        "\\begin{table}",
+        f"\\caption{{{_latex_text(heading)}. {_latex_text(legend)}}}",
+        "\\resizebox{\\linewidth}{!}{%",
+        f"\\begin{{tabular}}{{ll{'r' * (len(columns) - 2)}}}",
+        "\\toprule",
+        " & ".join(_latex_text(column) for column in columns) + r" \\",
+        "\\midrule",
+    ]
+    for number, row in enumerate(rows):
+        if number == len(rows) - 1:
+            text.append("\\midrule")
+        text.append(" & ".join(_latex_text(cell) for cell in row) + r" \\")
+    text += ["\\bottomrule", "\\end{tabular}}", "\\end{table}"]
+    return "\n".join(text) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "°": r"$^{\circ}$",
+    "*": r"$^{*}$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+} | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def _latex_text(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def to_csv(found: list[Board]) -> str:

@@ -30,6 +30,7 @@ def record(
     method_version: int = 1,
     problem_version: int = 1,
     label: str | None = None,
+    problem_label: str | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
     """A whole record; ``values`` are metric ids with their values, ``fields`` replace others."""
@@ -39,7 +40,7 @@ def record(
             "problem": {
                 "name": problem,
                 "id": f"{problem}@{problem_version}",
-                "label": problem,
+                "label": problem_label or problem,
                 "settings": {},
             },
             "split": {"scheme": scheme, "index": split},

@@ -4,10 +4,13 @@ import click
 
 from dncbench import budget, registry, screen
 from dncbench.cli import options
+from dncbench.errors import UnknownNameError
 
 
 @click.command()
 @click.option("--problem", "problems", multiple=True, metavar="NAME", help="Only these.")
+@click.option("--suite", metavar="NAME", help="Only the cases of a suite.")
+@click.option("--track", "tracks", multiple=True, metavar="TRACK", help="Rank only these tracks.")
 @click.option("--budget", "budgets", multiple=True, type=click.Choice(budget.NAMES))
 @click.option(
     "--metric",
@@ -16,20 +19,31 @@ from dncbench.cli import options
     metavar="NAME",
     help='Show this metric, or "all"; may be repeated.  [default: mah, iad, skew]',
 )
+@click.option("--summary", "summary_only", is_flag=True, help="Only the table over all problems.")
 @click.option(
     "--format",
     "style",
     default="table",
     show_default=True,
-    type=click.Choice(["table", "md", "csv", "json"]),
+    type=click.Choice(["table", "md", "csv", "json", "latex"]),
+)
+@click.option(
+    "--update",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Put the summary into this Markdown file, between its leaderboard marks.",
 )
 @options.results
 @options.with_plugins
 def leaderboard(
     problems: tuple[str, ...],
+    suite: str | None,
+    tracks: tuple[str, ...],
     budgets: tuple[str, ...],
     metrics: tuple[str, ...],
+    summary_only: bool,
     style: str,
+    update: str | None,
     results: str | None,
 ) -> None:
     """Show the leaderboard made from the records.
@@ -37,12 +51,17 @@ def leaderboard(
     \b
     Examples:
       dncbench leaderboard --problem spambase
-      dncbench leaderboard --metric sw2 --metric cov
+      dncbench leaderboard --suite trojan2024 --summary
+      dncbench leaderboard --track draws
       dncbench leaderboard --metric all --format csv > board.csv
+      dncbench leaderboard --budget quick --update README.md
     """
-    from dncbench import tables
+    from pathlib import Path
+
+    from dncbench import readme, summary_tables, tables
     from dncbench.leaderboard import HEADLINE, boards
     from dncbench.store import Records
+    from dncbench.summary import summaries
 
     known_metrics = {entry.name for entry in registry.entries("metric")}
     for name in metrics:
@@ -50,16 +69,45 @@ def leaderboard(
             registry.get("metric", name)  # unknown names get suggestions
     shown = () if "all" in metrics else metrics or HEADLINE
     records = list(Records(results))
+    if suite:
+        from dncbench import suites
+
+        records = suites.of_suite(suite, records)
     for name in problems:
         known = {record["identity"]["problem"]["name"] for record in records}
         if name not in known:
             registry.get("problem", name)  # unknown names get suggestions
-    if style == "table":
-        screen.print_boards(records, problems, budgets, shown)
+    if tracks:
+        _require_tracks(tracks, {record["track"] for record in records})
+    found = boards(records, problems, budgets, shown, tracks)
+    overall = summaries(found)
+    if update:
+        readme.update(Path(update), overall)
+        click.echo(f"{update} is up to date with the records")
         return
-    found = boards(records, problems, budgets, shown)
-    writers = {"md": tables.to_markdown, "csv": tables.to_csv, "json": tables.to_json}
-    click.echo(writers[style](found), nl=False)
+    if style == "table":
+        screen.print_boards([] if summary_only else found, overall)
+        return
+    writers = {
+        "md": (tables.to_markdown, summary_tables.to_markdown),
+        "csv": (tables.to_csv, summary_tables.to_csv),
+        "json": (tables.to_json, summary_tables.to_json),
+        "latex": (tables.to_latex, summary_tables.to_latex),
+    }
+    of_boards, of_summaries = writers[style]
+    parts = [of_summaries(overall)] if summary_only else [of_boards(found)]
+    if overall and not summary_only and style in ("md", "latex"):
+        parts.append(of_summaries(overall))
+    click.echo("\n".join(parts), nl=False)
+
+
+def _require_tracks(wanted: tuple[str, ...], known: set[str]) -> None:
+    for track in wanted:
+        if track not in known:
+            raise UnknownNameError(
+                f"no record has the track {track!r}{registry.nearest(track, known)}; "
+                f"known: {', '.join(sorted(known))}"
+            )
 
 
 @click.command()

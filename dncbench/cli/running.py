@@ -84,6 +84,7 @@ def run(
     An interrupted run goes on where it stopped: run the same command again.
     """
     from dncbench import experiment, suites
+    from dncbench.leaderboard import boards
     from dncbench.store import Records
 
     if suite:
@@ -124,11 +125,9 @@ def run(
         f"{progress.seconds:.0f} s, peak memory {progress.peak_memory:.0f} MiB; "
         f"records in {Records(results).root / 'records'}"
     )
-    screen.print_boards(
-        records_of_same_terms(Records(results), records),
-        sorted({record["identity"]["problem"]["name"] for record in records}),
-        [budget_name],
-    )
+    shown = records_of_same_terms(Records(results), records)
+    problems_run = {record["identity"]["problem"]["name"] for record in records}
+    screen.print_boards(boards(shown, problems_run, [budget_name]))
     if failed:
         sys.exit(1)
 
