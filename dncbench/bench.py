@@ -6,6 +6,7 @@ and the same draws. A cell that fails is recorded as failed.
 
 import datetime
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,8 +91,12 @@ class Bench:
         self.draws: dict[tuple[int, str], Draws] = {}
         self.refused: dict[tuple[int, str], Exception] = {}
 
-    def prepare(self) -> None:
-        """Load the data; get the reference and the noise floors."""
+    def prepare(self, metrics: Collection[str] | None = None) -> None:
+        """Load the data; get the reference and the noise floors.
+
+        Args:
+            metrics: ids to score; all that are registered where None.
+        """
         name = self.entry.name
         self.progress.say(f"{name}: loading data")
         self.data = load_data(self.problem, data_key(name))
@@ -108,15 +113,20 @@ class Bench:
         for failure in self.reference.certificate["failures"]:
             self.progress.note(f"{name}: the reference is not certified: {failure}")
         self.scorer = Scorer(
-            self.problem, self.data, self.reference, self.identity, self.natural, self.cache
+            self.problem,
+            self.data,
+            self.reference,
+            self.identity,
+            self.natural,
+            self.cache,
+            metrics,
         )
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Run one cell; whatever happens, there is a record."""
         where = f"{self.entry.name}, split {cell.split}, {cell.identity['method']['label']}"
-        kept = cell.earlier and self.cache.get("merged", cell.identity)
-        if kept:
-            return self._scored_again(cell, *kept)
+        if (again := self.scored_again(cell)) is not None:
+            return again
         record: dict[str, Any] = {
             "schema": RECORD_SCHEMA,
             "identity": cell.identity,
@@ -140,16 +150,23 @@ class Bench:
         }
         return record
 
-    def _scored_again(
-        self, cell: Cell, arrays: dict[str, np.ndarray], info: dict[str, Any]
-    ) -> dict[str, Any]:
-        """An earlier record with the metrics that it lacks, read on the draws that were kept."""
-        record = cell.earlier
-        assert record is not None
+    def scored_again(self, cell: Cell) -> dict[str, Any] | None:
+        """An earlier record with the metrics that it lacks, read on the draws that were kept.
+
+        None where there is no such record, or its draws are gone.
+        """
+        kept = cell.earlier and self.cache.get("merged", cell.identity)
+        if not cell.earlier or not kept:
+            return None
+        record, (arrays, info) = cell.earlier, kept
         self.progress.say(f"{self.entry.name}, split {cell.split}: scoring kept draws")
         draws = arrays["eta"].astype(float)
         new = self.scorer.score(draws, info["ess"], cell.method_entry.name, record["metrics"])
-        return record | new | {"metrics": record["metrics"] | new["metrics"]}
+        without = {*record.get("metrics_not_applicable", ()), *new["metrics_not_applicable"]}
+        return record | {
+            "metrics": record["metrics"] | new["metrics"],
+            "metrics_not_applicable": sorted(without),
+        }
 
     def _run(self, cell: Cell, where: str) -> dict[str, Any]:
         split = f"{self.scheme}-{cell.split}"

@@ -1,6 +1,6 @@
 """Scoring merged draws: every registered metric against the reference, beside its noise floor."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ class Scorer:
         identity: of the problem, for the cache of noise floors.
         natural: whether natural parameters are merged instead of unconstrained ones.
         cache: where noise floors are kept.
+        metrics: ids to read; all that are registered where None.
 
     Attributes:
         metrics: entries, by name.
@@ -43,12 +44,15 @@ class Scorer:
         identity: dict[str, Any],
         natural: bool,
         cache: Cache,
+        metrics: Collection[str] | None = None,
     ) -> None:
         self._problem, self._natural = problem, natural
         posterior = full_posterior(problem, data)
         self._score = lambda eta: np.asarray(values_and_scores(posterior, eta[None])[1][0])
         self.metrics: list[Entry] = [
-            registry.get("metric", entry.name) for entry in registry.entries("metric")
+            registry.get("metric", entry.name)
+            for entry in registry.entries("metric")
+            if metrics is None or entry.id in metrics
         ]
         blocks = [
             self._sample(theta, eta, reference.ess)

@@ -47,6 +47,16 @@ def print_boards(boards: list[Any], summaries: list[Any] = ()) -> None:  # type:
         )
 
 
+def print_comparison(
+    title: str, header: list[str], rows: list[list[str]], remarks: list[str]
+) -> None:
+    """Print what differs between two result sets; no table where nothing does."""
+    if rows:
+        _print_table(title, header, rows, [], len(header), remarks)
+        return
+    click.echo("\n".join([title, *remarks]))
+
+
 def _print_table(
     title: str,
     header: list[str],

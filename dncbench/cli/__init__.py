@@ -13,7 +13,7 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from dncbench import __version__
-from dncbench.cli import catalogue, certifying, options, results, running
+from dncbench.cli import catalogue, certifying, comparing, options, results, running
 from dncbench.errors import DncbenchError
 
 
@@ -46,7 +46,9 @@ def main() -> None:
 for _command in (
     running.run,
     results.leaderboard,
-    results.compare,
+    comparing.compare,
+    comparing.merge_results,
+    comparing.score,
     results.figure,
     certifying.reference,
     certifying.speedup,

@@ -1,4 +1,4 @@
-"""What is made from records: boards, published figures beside ours, drawings."""
+"""What is made from records and draws: boards, drawings."""
 
 import click
 
@@ -108,34 +108,6 @@ def _require_tracks(wanted: tuple[str, ...], known: set[str]) -> None:
                 f"no record has the track {track!r}{registry.nearest(track, known)}; "
                 f"known: {', '.join(sorted(known))}"
             )
-
-
-@click.command()
-@click.argument("paper")
-@options.budget
-@options.results
-@click.option(
-    "--output", metavar="FILE", help="Write there.  [default: RESULTS/reproduction_PAPER.md]"
-)
-def compare(paper: str, budget_name: str, results: str | None, output: str | None) -> None:
-    """Compare published figures with ours: reproduced, artefact or unexplained.
-
-    \b
-    Example:
-      dncbench run --suite trojan2024 --method all && dncbench compare trojan2024
-    """
-    from pathlib import Path
-
-    from dncbench import reproduction
-    from dncbench.store import Records, write_atomically
-
-    store = Records(results)
-    found = reproduction.rows(paper, store, budget_name)
-    text = reproduction.to_markdown(paper, found, budget_name)
-    path = Path(output) if output else store.root / f"reproduction_{paper}.md"
-    write_atomically(path, text.encode())
-    click.echo(text)
-    click.echo(f"written to {path}")
 
 
 @click.command()

@@ -1,0 +1,83 @@
+"""A new metric on old runs: read on the draws that were kept, and nothing else touched."""
+
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from handmade import copied_plugins, import_shipped
+
+from dncbench import registry
+from dncbench.cli import main
+from dncbench.store import Cache, Records
+
+METRIC = '''
+from dncbench import register_metric
+from dncbench.metrics import Figure
+
+
+@register_metric("offset")
+def offset(approximation, reference):
+    """Difference of the first coordinate's means."""
+    gap = approximation.values[:, 0].mean() - reference.values[:, 0].mean()
+    return Figure(abs(gap), 0.01)
+'''
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory, session_cache):
+    """Records before and after ``dncbench score``, and what it said."""
+    folder = tmp_path_factory.mktemp("rescoring")
+    import_shipped()
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, entries in registry._registered.items():
+            patch.setitem(registry._registered, kind, dict(entries))
+        plugins = copied_plugins(folder, "tiny")
+        places = ["--results", str(folder / "results"), "--cache", str(session_cache)]
+        run = ["run", *plugins, "--problem", "tiny", "--method", "average", "--method", "oracle"]
+        done = CliRunner().invoke(main, [*run, "--budget", "smoke", "--splits", "1", *places])
+        assert done.exit_code == 0, done.output
+        before = list(Records(folder / "results"))
+        file = folder / "offset.py"
+        file.write_text(METRIC)
+        command = ["score", *plugins, "--plugin", str(file), "--metric", "offset", *places]
+        first = CliRunner().invoke(main, command)
+        after = list(Records(folder / "results"))
+        again = CliRunner().invoke(main, command)
+        nowhere = folder / "empty"
+        shutil.copytree(folder / "results", folder / "copy")
+        for record in before:
+            Records(folder / "copy").put(record)
+        gone = CliRunner().invoke(
+            main, [*command[:-3], str(folder / "copy"), "--cache", str(nowhere)]
+        )
+        yield before, after, first, again, gone
+
+
+def test_the_metric_is_read_on_kept_draws(scored, session_cache) -> None:
+    before, after, first, *_ = scored
+    assert first.exit_code == 0, first.output
+    assert "2 records scored, 0 had these metrics, 0 without kept draws" in first.stdout
+    for old, new in zip(before, after, strict=True):
+        figure = new["metrics"].pop("offset@1")
+        kept = Cache(session_cache).get("merged", old["identity"])
+        assert kept is not None
+        assert figure["value"] >= 0.0
+        assert figure["noise_floor"]["mean"] > 0.0
+        assert new == old | {"metrics_not_applicable": sorted(old["metrics_not_applicable"])}
+
+
+def test_a_second_time_there_is_nothing_to_do(scored) -> None:
+    again = scored[3]
+    assert "0 records scored, 2 had these metrics" in again.stdout
+
+
+def test_draws_that_are_gone_are_said_to_be(scored) -> None:
+    gone = scored[4]
+    assert gone.exit_code == 0, gone.output
+    assert "0 records scored, 0 had these metrics, 2 without kept draws" in gone.stdout
+
+
+def test_an_unknown_metric_is_named(tmp_path) -> None:
+    done = CliRunner().invoke(main, ["score", "--metric", "mha", "--results", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "mah" in done.output
