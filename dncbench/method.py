@@ -93,6 +93,9 @@ class Method(eqx.Module):
     exact_for_gaussians: ClassVar[bool] = False
     """Whether Gaussian subposteriors merge to the noise floor; held to it by the tests."""
 
+    cites: ClassVar[tuple[str, ...]] = ()
+    """What to cite: keys of ``dncbench/citations.bib``, or whole BibTeX entries."""
+
     traceable: ClassVar[bool] = True
     """Whether ``fit`` and ``merge`` can be compiled by JAX."""
 

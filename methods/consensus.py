@@ -30,6 +30,7 @@ class Consensus(Method):
 
     weights: str = "matrix"
 
+    cites: ClassVar = ("scott2016",)
     needs: ClassVar = frozenset({"draws", "covariance"})
     exact_for_gaussians: ClassVar = True
 

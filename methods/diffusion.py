@@ -80,6 +80,7 @@ class Diffusion(Method):
     sampler: str = "fixed"
     until: float = 0.0
 
+    cites: ClassVar = ("trojan2024",)
     exact_for_gaussians: ClassVar = True
 
     def __check_init__(self) -> None:

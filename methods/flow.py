@@ -100,6 +100,7 @@ class Flow(Method):
     batch: int = 128
     learning_rate: float = 5e-3
 
+    cites: ClassVar = ("mesquita2020",)
     exact_for_gaussians: ClassVar = True
 
     def __check_init__(self) -> None:

@@ -85,6 +85,7 @@ class GaussianProcesses(Method):
     inducing: int = 1000
     subset: int = 250
 
+    cites: ClassVar = ("nemeth2018",)
     needs: ClassVar = frozenset({"draws", "log_density", "covariance"})
     exact_for_gaussians: ClassVar = True
 

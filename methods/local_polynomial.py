@@ -140,6 +140,7 @@ class LocalPolynomial(Method):
     draws: int = 1000
     value_weight: float = 1.0
 
+    cites: ClassVar = ("fan1996",)
     needs: ClassVar = frozenset({"draws", "log_density", "score", "covariance"})
     exact_for_gaussians: ClassVar = True
 

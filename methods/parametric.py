@@ -31,6 +31,7 @@ class Parametric(Method):
 
     debias: bool = True
 
+    cites: ClassVar = ("neiswanger2014",)
     needs: ClassVar = frozenset({"draws", "covariance"})
     exact_for_gaussians: ClassVar = True
 

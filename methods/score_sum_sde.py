@@ -116,6 +116,7 @@ class ScoreSumSde(Method):
     training: str = "fast"
     num_steps: int = 500
 
+    cites: ClassVar = ("trojan2024",)
     needs: ClassVar = frozenset({"draws", "score", "covariance"})
 
     def __check_init__(self) -> None:

@@ -53,6 +53,7 @@ Message = tuple[
 class _KernelProduct(Method):
     """What the two methods share."""
 
+    cites: ClassVar = ("neiswanger2014",)
     needs: ClassVar = frozenset({"draws", "covariance"})
 
     end: float = 0.0

@@ -35,6 +35,7 @@ def transformation(
 class _AffineMaps(Method):
     """Map every shard's draws to the moments of (Π_s N(μ_s, C_s))^share, and pool them."""
 
+    cites: ClassVar = ("vyner2023",)
     exact_for_gaussians: ClassVar = True
 
     def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> tuple[Array, Array, Array]:

@@ -35,6 +35,7 @@ class Banana(Problem):
 
     dim = 2
     parameter_names = ("theta1", "theta2")
+    cites: ClassVar = ("haario1999",)
     source: ClassVar = "simulated from a fixed key; after Haario, Saksman & Tamminen (1999)"
 
     def data(self, key: PRNGKeyArray) -> dict[str, Float[Array, "n 2"]]:

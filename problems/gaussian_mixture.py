@@ -39,6 +39,7 @@ class GaussianMixture(Problem):
 
     dim = 3
     parameter_names = ("theta1", "theta2", "theta3")
+    cites: ClassVar = ("trojan2024",)
     source: ClassVar = (
         "simulated from a fixed key; Trojan, Fearnhead & Nemeth (2024), arXiv:2406.11664, sec. 5.2"
     )

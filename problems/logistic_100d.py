@@ -46,6 +46,7 @@ class Logistic100d(Logistic):
     published: bool = False
 
     columns: ClassVar = tuple(f"x{number}" for number in range(1, _NUM_COVARIATES + 1))
+    cites: ClassVar = ("trojan2024",)
     source: ClassVar = (
         "simulated from a fixed key; Trojan, Fearnhead & Nemeth (2024), arXiv:2406.11664, App. B"
     )

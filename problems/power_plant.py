@@ -59,6 +59,7 @@ class PowerPlant(Problem):
 
     dim = 6
     parameter_names = ("intercept", "temperature", "vacuum", "pressure", "humidity", "sigma")
+    cites: ClassVar = ("trojan2024", "tufekci2014")
     source: ClassVar = (
         "Tüfekci & Kaya (2014), Combined Cycle Power Plant, UCI Machine Learning Repository, "
         "doi:10.24432/C5002N, CC BY 4.0"

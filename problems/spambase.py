@@ -61,6 +61,7 @@ class Spambase(_FourShards):
         prior_variance: of each coefficient.
     """
 
+    cites: ClassVar = ("trojan2024", "hopkins1999")
     source: ClassVar = (
         "Hopkins, Reeber, Forman & Suermondt (1999), Spambase, UCI Machine Learning Repository, "
         "doi:10.24432/C53G6X, CC BY 4.0"

@@ -37,6 +37,7 @@ class ToyLogistic(LogisticRegression):
 
     columns: ClassVar = ("x",)
     coefficients: ClassVar = (-3.0, -3.0)
+    cites: ClassVar = ("trojan2024",)
     source: ClassVar = (
         "simulated from a fixed key; Trojan, Fearnhead & Nemeth (2024), arXiv:2406.11664, sec. 5.1"
     )

@@ -54,5 +54,6 @@ for _command in (
     certifying.speedup,
     catalogue.list_,
     catalogue.show,
+    catalogue.cite,
 ):
     main.add_command(_command)

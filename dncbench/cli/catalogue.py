@@ -69,6 +69,23 @@ def show(name: str) -> None:
         click.echo(f"\n  track: {instance.track()}\n  needs: {', '.join(sorted(instance.needs))}")
 
 
+@click.command()
+@click.option("--method", "methods", multiple=True, metavar="NAME", help='Or "all".')
+@click.option("--problem", "problems", multiple=True, metavar="NAME", help='Or "all".')
+@options.with_plugins
+def cite(methods: tuple[str, ...], problems: tuple[str, ...]) -> None:
+    """Print BibTeX for the suite, what certifies its references, and the methods used.
+
+    \b
+    Examples:
+      dncbench cite --method all > methods.bib
+      dncbench cite --method swiss --problem spambase
+    """
+    from dncbench import citations
+
+    click.echo(citations.bibtex({"method": methods, "problem": problems}), nl=False)
+
+
 def _shortened(names: tuple[str, ...], most: int = 6) -> str:
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
