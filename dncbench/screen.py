@@ -128,6 +128,20 @@ def print_certificate(
     click.echo("\n".join(lines))
 
 
+def print_laws(subjects: list[str], laws: list[Any]) -> None:
+    """Print pass or fail for each :class:`dncbench.contracts.check.Law`."""
+    click.echo(", ".join(subjects))
+    for law in laws:
+        click.echo(f"  {law.verdict:<15} {law.name}")
+        for failure in law.failures:
+            click.echo(f"      {failure}")
+    failed = sum(law.verdict == "FAIL" for law in laws)
+    applied = sum(law.verdict != "not applicable" for law in laws)
+    click.echo(
+        f"{applied - failed} laws kept, {failed} broken, {len(laws) - applied} not applicable"
+    )
+
+
 def print_speedup(found: Any) -> None:
     """Print a :class:`dncbench.speedup.Speedup`."""
     from rich.table import Table

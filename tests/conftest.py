@@ -2,7 +2,6 @@
 
 import importlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
 
 from dncbench import registry
+from dncbench.contracts.real_data import real_data_folder
 from dncbench.timing import forget_programs
 
 
@@ -60,19 +60,6 @@ def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Callable[[str], Path]:
-    """The folder of the real data sets, or a skip that says which one is missing."""
-
-    def folder(name: str) -> Path:
-        root = os.environ.get("DNCBENCH_DATA")
-        if not root or not (Path(root) / name).is_dir():
-            pytest.skip(f"needs the real data set {name}: set DNCBENCH_DATA to its parent folder")
-        return Path(root).resolve()
-
-    return folder
-
-
-@pytest.fixture(scope="session")
-def spambase_data(real_data: Callable[[str], Path]) -> Path:
+def spambase_data() -> Path:
     """The folder of the real data sets, where spambase is one of them."""
-    return real_data("spambase")
+    return real_data_folder("spambase")

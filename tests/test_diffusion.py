@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import make_shards
 from scipy.integrate import solve_ivp
 from scipy.special import digamma, polygamma
 from scipy.stats import norm
 
 import dncbench
+from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import UnknownNameError
 from dncbench.method import ShardDraws
 from dncbench.methods._diffusion_model import (

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import make_shards
 from scipy import stats
 
+from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import UnknownNameError
 from dncbench.method import ShardDraws
 from dncbench.methods.flow import Flow, _Product

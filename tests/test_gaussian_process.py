@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import FALSE_ALARM
 from scipy.optimize import minimize
 from scipy.special import polygamma, psi
 from scipy.stats import norm
 
 import dncbench
+from dncbench.contracts.gaussian_shards import FALSE_ALARM
 from dncbench.errors import UnknownNameError
 from dncbench.methods._gp_surrogate import (
     Hyperparameters,

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import make_shards
 
 import dncbench
+from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import NotApplicableError, UnknownNameError
 from dncbench.methods._product_density import product_space
 from dncbench.methods.local_polynomial import (

@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import make_shards
 
 import dncbench
 
@@ -12,6 +11,7 @@ import dncbench.methods.baselines
 import dncbench.methods.consensus
 import dncbench.methods.parametric
 import dncbench.methods.swiss
+from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import DrawsError, UnknownNameError
 
 NUM_SHARDS, NUM_DRAWS, DIM = 3, 60, 4

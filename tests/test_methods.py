@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import (
+from scipy.stats import norm, skew
+
+import dncbench
+from dncbench.contracts.gaussian_shards import (
     FALSE_ALARM,
     GaussianShards,
     assert_covariance,
@@ -14,9 +17,6 @@ from gaussian_shards import (
     gaussian,
     make_shards,
 )
-from scipy.stats import norm, skew
-
-import dncbench
 from dncbench.errors import DrawsError
 from dncbench.method import ShardDraws
 from dncbench.methods._gaussian import pooled, shuffled, thinned

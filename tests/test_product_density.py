@@ -4,10 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import FALSE_ALARM, assert_covariance, assert_mean, make_shards
 from scipy.special import digamma, polygamma
 from scipy.stats import norm
 
+from dncbench.contracts.gaussian_shards import (
+    FALSE_ALARM,
+    assert_covariance,
+    assert_mean,
+    make_shards,
+)
 from dncbench.methods._gaussian import whitening
 from dncbench.methods._product_density import (
     product_space,

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import make_shards
 
 import dncbench
 from dncbench import registry
 from dncbench.bench import _status, _untrusted
 from dncbench.checking import warnings_about
+from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import ContractError, DrawsError
 from dncbench.importance import importance, smooth
 from dncbench.method import Method, ShardDraws

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian_shards import FALSE_ALARM, make_shards
 from scipy.special import softmax
 from scipy.stats import chi2, norm
 from scipy.stats import multivariate_normal as mvn
 
 import dncbench
+from dncbench.contracts.gaussian_shards import FALSE_ALARM, make_shards
 from dncbench.errors import UnknownNameError
 from dncbench.methods._index_gibbs import (
     Chains,

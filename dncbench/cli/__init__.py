@@ -13,7 +13,7 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from dncbench import __version__
-from dncbench.cli import catalogue, certifying, comparing, options, results, running
+from dncbench.cli import catalogue, certifying, comparing, contributing, options, results, running
 from dncbench.errors import DncbenchError
 
 
@@ -55,5 +55,6 @@ for _command in (
     catalogue.list_,
     catalogue.show,
     catalogue.cite,
+    contributing.check,
 ):
     main.add_command(_command)

@@ -9,11 +9,12 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from gaussian_shards import GaussianShards, make_shards
 from scipy.stats import norm
 
 from dncbench import registry
 from dncbench.configure import configure
+from dncbench.contracts.gaussian_shards import GaussianShards, make_shards
+from dncbench.contracts.subjects import subjects
 from dncbench.errors import DrawsError
 from dncbench.merging import MergeResult, run_method
 from dncbench.method import NEEDS, Method, ShardDraws
@@ -25,7 +26,7 @@ NUM_SHARDS, NUM_DRAWS, DIM = 4, 4000, 2
 KEY = jax.random.key(11)
 FALSE_ALARM = 1e-4  # of each comparison of means or standard deviations
 
-NAMES = [spec for entry in registry.entries("method") for spec in entry.specs]
+NAMES = [spec for entry in subjects("method") for spec in entry.specs]
 METHODS: dict[str, Method] = {spec: configure("method", spec)[1] for spec in NAMES}
 """Every registered method, and every variant that it is registered with."""
 

@@ -47,7 +47,9 @@ class GaussianShards(NamedTuple):
         return self.covariance @ total @ self.covariance
 
 
-def gaussian(rng: np.random.Generator, mean, covariance, num_draws: int) -> np.ndarray:
+def gaussian(
+    rng: np.random.Generator, mean: np.ndarray, covariance: np.ndarray, num_draws: int
+) -> np.ndarray:
     """Independent draws of N(mean, covariance)."""
     noise = rng.standard_normal((num_draws, len(mean)))
     return mean + noise @ np.linalg.cholesky(covariance).T

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from dncbench import registry
+from dncbench.contracts.subjects import subjects
 from dncbench.metrics import Figure, Sample
 
 NUM_DRAWS = 1500
 
 
-@pytest.fixture(params=[entry.name for entry in registry.entries("metric")])
+@pytest.fixture(params=[entry.name for entry in subjects("metric")])
 def metric(request: pytest.FixtureRequest):
     return registry.get("metric", request.param).target
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from dncbench import registry
+from dncbench.contracts.real_data import real_data_folder
+from dncbench.contracts.subjects import everything, subjects
 from dncbench.errors import NotApplicableError
 from dncbench.precision import derive_key
 from dncbench.problem import (
@@ -51,12 +53,13 @@ class Positive(Problem):
 
 
 @pytest.fixture(
-    scope="module", params=[*(entry.name for entry in registry.entries("problem")), "positive"]
+    scope="module",
+    params=[entry.name for entry in subjects("problem")] + ["positive"] * everything(),
 )
 def named(request: pytest.FixtureRequest) -> tuple[str, Problem, dict]:
     name = request.param
     if name in NEEDS_DATA:
-        request.getfixturevalue("real_data")(NEEDS_DATA[name])
+        real_data_folder(NEEDS_DATA[name])
     problem = Positive()
     if name != "positive":
         problem = registry.get("problem", name).target(**SMALLER.get(name, {}))
