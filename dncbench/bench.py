@@ -127,13 +127,7 @@ class Bench:
         where = f"{self.entry.name}, split {cell.split}, {cell.identity['method']['label']}"
         if (again := self.scored_again(cell)) is not None:
             return again
-        record: dict[str, Any] = {
-            "schema": RECORD_SCHEMA,
-            "identity": cell.identity,
-            "track": _track(cell),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "reference": {key: self.reference.certificate[key] for key in ("grade", "failures")},
-        }
+        record = self._started(cell)
         try:
             figures = self._run(cell, where)
             canonical(figures)  # raises where a figure cannot be recorded
@@ -149,6 +143,25 @@ class Bench:
             "peak_memory_mib": round(environment.peak_memory_mib())
         }
         return record
+
+    def _started(self, cell: Cell) -> dict[str, Any]:
+        return {
+            "schema": RECORD_SCHEMA,
+            "identity": cell.identity,
+            "track": _track(cell),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "reference": {key: self.reference.certificate[key] for key in ("grade", "failures")},
+        }
+
+    def timed_out(self, cell: Cell, took: float, limit: float) -> dict[str, Any]:
+        """The record of a cell that was not run, because an earlier split took too long."""
+        reason = f"an earlier split took {took:.3g} s, the limit is {limit:.3g} s"
+        return self._started(cell) | {
+            "status": "timeout",
+            "reason": reason,
+            "metrics": {},
+            "environment": environment.describe(),
+        }
 
     def scored_again(self, cell: Cell) -> dict[str, Any] | None:
         """An earlier record with the metrics that it lacks, read on the draws that were kept.

@@ -176,6 +176,7 @@ def run(
     results: str | Path | None = None,
     cache: str | Path | None = None,
     force: bool = False,
+    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Run cells of the benchmark and record them.
@@ -193,6 +194,8 @@ def run(
         results: folder of the records; by default ``DNCBENCH_RESULTS`` or ``./results``.
         cache: folder of draws and references; by default ``DNCBENCH_CACHE`` or the user's.
         force: run cells again that have a record.
+        time_limit: seconds (compiling, fitting, merging). A method that took longer on one
+            split is not run on the next ones of that problem; their status is "timeout".
         progress: display.
 
     Returns:
@@ -236,8 +239,16 @@ def run(
             progress.advance(_units(cells))
             continue
         progress.advance(REFERENCE_UNITS)
+        slow: dict[str, float] = {}
         for cell in cells:
-            record = bench.run(cell)
+            label_of = cell.identity["method"]["label"]
+            if time_limit is not None and label_of in slow:
+                record = bench.timed_out(cell, slow[label_of], time_limit)
+            else:
+                record = bench.run(cell)
+                took = _seconds(record)
+                if time_limit is not None and took > time_limit:
+                    slow[label_of] = took
             store.put(record)
             made.append(record)
             progress.done(record)
@@ -247,6 +258,11 @@ def run(
         reason = f"{type(errors[0]).__name__}: {errors[0]}"
         raise DncbenchError(f"a problem failed: {reason}") from errors[0]
     return todo.done + made
+
+
+def _seconds(record: dict[str, Any]) -> float:
+    spent = record.get("seconds", {})
+    return sum(spent.get(phase, 0.0) for phase in ("compile", "fit_total", "merge"))
 
 
 def _terms(cell: Cell) -> tuple[str, str, str]:

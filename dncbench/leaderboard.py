@@ -273,7 +273,7 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
     row.k_hat = max((k_hat for k_hat in k_hats if k_hat is not None), default=None)
     if len(timed) < len(scored):
         row.notes.append(f"{len(scored) - len(timed)} timed beside other work")
-    for status in ("failed", "not applicable", "unreliable"):
+    for status in ("failed", "timeout", "not applicable", "unreliable"):
         reasons = [record["reason"] for record in records if record["status"] == status]
         if reasons:
             row.states.append(f"{len(reasons)} {status}")

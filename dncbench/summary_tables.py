@@ -12,7 +12,7 @@ LEGEND = (
     "the weights below, none below 1. complete: over the problems that every method solved. "
     "imputed: over all, the worst figure of the split where there is none. rank: 95% interval by "
     "paired bootstrap over splits, of the imputed mean; methods of one tie letter cannot be "
-    "told apart. ? unreliable, ! failed or not applicable in some split."
+    "told apart. ? unreliable; ! failed, timed out or not applicable in some split."
 )
 
 
@@ -53,7 +53,8 @@ def _cells(line: Line) -> list[str]:
 
 def _marks(line: Line) -> str:
     states = " ".join(line.states)
-    return "?" * ("unreliable" in states) + "!" * ("failed" in states or "not applicable" in states)
+    missing = any(state in states for state in ("failed", "timeout", "not applicable"))
+    return "?" * ("unreliable" in states) + "!" * missing
 
 
 def notes(summary: Summary) -> list[str]:

@@ -113,6 +113,19 @@ def test_failed_cell_is_tried_again_and_good_ones_are_not(tiny):
     ]
 
 
+def test_a_method_over_the_time_limit_is_not_run_on_the_next_split(tiny, tmp_path):
+    limited = [*tiny.plugins, "--problem", "tiny", "--budget", "smoke", "--splits", "2"]
+    limited += ["--cache", tiny.cache, "--results", tmp_path, "--method", "average"]
+    done = _invoke("run", *limited, "--time-limit", "1e-9")
+    assert done.exit_code == 0, done.output
+    first, second = sorted(Records(tmp_path), key=lambda r: r["identity"]["split"]["index"])
+    assert (first["status"], second["status"]) == ("ok", "timeout")
+    assert second["reason"].startswith("an earlier split took ")
+    assert "1 timeout: an earlier split took" in done.stdout
+    again = _invoke("run", *limited, "--dry-run")
+    assert again.stdout.splitlines() == ["tiny  random-1  average", "1 to run, 1 done already"]
+
+
 def test_force_runs_again_to_the_same_figures(tiny):
     before = {each["identity"]["split"]["index"]: each for each in _of(tiny.folder, "average")}
     again = _invoke("run", *tiny.common, "--method", "average", "--force")

@@ -61,6 +61,12 @@ from dncbench.cli import options
 @options.results
 @options.cache
 @click.option("--force", is_flag=True, help="Run cells again that have a record.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="A method that takes longer on one split is not run on a problem's next ones.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
 @options.with_plugins
 def run(
@@ -77,6 +83,7 @@ def run(
     results: str | None,
     cache: str | None,
     force: bool,
+    time_limit: float | None,
     dry_run: bool,
 ) -> None:
     """Run cells of the benchmark; those that have a record are skipped.
@@ -116,6 +123,7 @@ def run(
             budget=budget_name,
             results=results,
             cache=cache,
+            time_limit=time_limit,
             progress=progress,
             **options,
         )
