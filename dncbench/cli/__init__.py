@@ -13,7 +13,7 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from dncbench import __version__
-from dncbench.cli import catalogue, certifying, options, results, running
+from dncbench.cli import catalogue, certifying, options, results, running, scaling
 from dncbench.errors import DncbenchError
 
 
@@ -50,6 +50,7 @@ for _command in (
     results.figure,
     certifying.reference,
     certifying.speedup,
+    scaling.scale,
     catalogue.list_,
     catalogue.show,
 ):

@@ -1,0 +1,158 @@
+"""The figure of a study: a row of panels for each method, a column for each quantity.
+
+A method has its panels to itself, with all others in grey behind it, so that no colour
+has to be told from another, however many methods there are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dncbench.scaling.curves import Curve, Study
+
+_METRICS = ("mah", "iad", "skew", "sw2")
+_SPANS = {"sampling": "sampling s", "fit_slowest_shard": "fit s (slowest)", "merge": "merge s"}
+_OURS, _OTHERS, _FLOOR = "#0b5fa5", "#c8c8c8", "#b34700"
+_LEFT, _RIGHT, _TOP, _BOTTOM = 1.55, 0.1, 0.62, 0.62  # margins in inches
+_WIDTH, _HEIGHT = 1.45, 0.95
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One quantity: its title, and where a point keeps it, e.g. under "mah" of its "errors"."""
+
+    title: str
+    group: str
+    key: str
+
+
+def draw(study: Study, path: Path) -> None:
+    """Draw a study.
+
+    Args:
+        study: with a record at least.
+        path: file to write; its suffix says how: .svg, .pdf or .png.
+    """
+    # Without pyplot: nothing to close, and no display is asked for.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    columns, curves = _columns(study), list(study.curves.values())
+    size = (
+        _LEFT + _RIGHT + _WIDTH * len(columns),
+        _TOP + _BOTTOM + _HEIGHT * len(curves),
+    )
+    figure = Figure(figsize=size)
+    grid = figure.subplots(
+        len(curves), len(columns), sharex=True, sharey="col", squeeze=False,
+        gridspec_kw={
+            "left": _LEFT / size[0], "right": 1 - _RIGHT / size[0],
+            "top": 1 - _TOP / size[1], "bottom": _BOTTOM / size[1],
+            "wspace": 0.32, "hspace": 0.18,
+        },
+    )  # fmt: skip
+    for row, curve in zip(grid, curves, strict=True):
+        for axes, column in zip(row, columns, strict=True):
+            _panel(axes, study, curve, column)
+        row[0].set_ylabel(
+            curve.method.replace("[", "\n["), rotation=0, ha="right", va="center", fontsize=8
+        )
+        row[0].yaxis.set_label_coords(-0.32, 0.5)
+    for axes, column in zip(grid[0], columns, strict=True):
+        axes.set_title(column.title, fontsize=8)
+    _scale(grid, study.values)
+    figure.suptitle(
+        f"{study.problem}, budget {study.budget}: against {study.label}",
+        fontsize=10, x=0.02, y=1 - 0.12 / size[1], ha="left", va="top",
+    )  # fmt: skip
+    figure.text(
+        0.02,
+        0.1 / size[1],
+        "Blue: the method of the row; grey: all others; orange, dashed: the noise floor. Hollow: "
+        "its own sampling did not converge.\nCrosses: no figures, for a reason that the table "
+        "gives. Numbers: exponent ± standard error. Logarithmic axes.",
+        fontsize=7,
+        va="bottom",
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The same records give the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dncbench"}):
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, metadata=metadata, dpi=150)
+
+
+def _columns(study: Study) -> list[_Column]:
+    return [
+        *(_Column(metric, "errors", metric) for metric in _METRICS if metric in study.metrics),
+        *(_Column(title, "seconds", phase) for phase, title in _SPANS.items()),
+        _Column("bytes", "bytes", "bytes"),
+    ]
+
+
+def _panel(axes: Any, study: Study, curve: Curve, column: _Column) -> None:
+    behind = [other for other in study.curves.values() if other is not curve]
+    if behind:
+        # One line with gaps, instead of one for each method.
+        x = np.concatenate([[*study.values, np.nan]] * len(behind))
+        y = np.concatenate(
+            [[*_readings(other, column.group, column.key), np.nan] for other in behind]
+        )
+        axes.plot(x, y, color=_OTHERS, linewidth=0.7, zorder=1)
+    if column.group == "errors":
+        axes.plot(
+            study.values, _readings(curve, "floors", column.key), color=_FLOOR, linestyle="--",
+            linewidth=0.9, zorder=2,
+        )  # fmt: skip
+    readings = _readings(curve, column.group, column.key)
+    axes.plot(study.values, readings, color=_OURS, linewidth=1.3, zorder=3)
+    for point, reading in zip(curve.points, readings, strict=True):
+        if np.isnan(reading):
+            axes.plot(
+                point.value, 0.08, marker="x", color=_OURS, markersize=3.5,
+                transform=axes.get_xaxis_transform(), clip_on=False,
+            )  # fmt: skip
+        else:
+            inside = "white" if point.unreliable else _OURS
+            axes.plot(
+                point.value, reading, marker="o", color=_OURS, markerfacecolor=inside,
+                markersize=3.2, zorder=4,
+            )  # fmt: skip
+    found = curve.exponents.get(column.key)
+    if found and found.slope is not None:
+        axes.text(
+            0.04, 0.95, f"{found.slope:.2f} ± {found.standard_error:.2f}", fontsize=6.5,
+            ha="left", va="top", transform=axes.transAxes, zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
+        )  # fmt: skip
+
+
+def _readings(curve: Curve, group: str, key: str) -> np.ndarray:
+    """What can be drawn on a logarithmic axis; NaN elsewhere."""
+    found = [
+        point.bytes if group == "bytes" else getattr(point, group).get(key)
+        for point in curve.points
+    ]
+    return np.array([reading if reading else np.nan for reading in found])
+
+
+def _scale(grid: np.ndarray, values: list[float]) -> None:
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
+
+    for axes in grid.ravel():
+        axes.set(xscale="log", yscale="log")
+        axes.xaxis.set(
+            major_locator=FixedLocator(values),
+            minor_locator=NullLocator(),
+            major_formatter=lambda value, _: f"{value:g}",
+        )
+        axes.yaxis.set(
+            major_locator=LogLocator(numticks=4),
+            minor_locator=LogLocator(subs="all", numticks=20),
+            minor_formatter=NullFormatter(),
+        )
+        axes.tick_params(labelsize=6, length=2, pad=1.5)
+        axes.tick_params(which="minor", length=1)
+        axes.tick_params(axis="x", labelrotation=0 if len(values) < 6 else 40)
+        axes.spines[["top", "right"]].set_visible(False)
