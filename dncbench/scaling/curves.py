@@ -3,7 +3,7 @@
 Reads records and nothing else.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,25 +190,30 @@ def _exponents(points: list[Point]) -> dict[str, Exponent]:
     scored = [point for point in points if point.splits]
     found = {}
     for metric in {metric for point in scored for metric in point.errors}:
-        readings = [
-            (point, point.errors[metric], (point.multiple(metric) or 0.0) > CLEAR_OF_FLOOR)
-            for point in scored
-            if metric in point.errors
-        ]
-        found[metric] = _fit(readings, "at the noise floor")
+        errors = {p.value: (p.errors[metric], _mute(p, metric)) for p in scored}
+        found[metric] = _fit(errors)
     for phase in (*PHASES, AFTER_SAMPLING):
-        spans = [(point, point.seconds[phase]) for point in scored]
+        spans = {point.value: point.seconds[phase] for point in scored}
         found[phase] = _fit(
-            [(point, span, span > LEAST_SECONDS) for point, span in spans], "under 1 ms"
+            {value: (s, "" if s > LEAST_SECONDS else "under 1 ms") for value, s in spans.items()}
         )
     found["bytes"] = _fit(
-        [(point, point.bytes or 0.0, bool(point.bytes)) for point in scored], "nothing is sent"
+        {p.value: (p.bytes or 0.0, "" if p.bytes else "nothing is sent") for p in scored}
     )
     return found
 
 
-def _fit(readings: Sequence[tuple[Point, float, bool]], otherwise: str) -> Exponent:
-    """Fit the readings that say something; name why the others do not."""
-    telling = [(point.value, reading) for point, reading, tells in readings if tells]
-    left_out = [otherwise] * (len(telling) < len(readings))
-    return fit([value for value, _ in telling], [reading for _, reading in telling], left_out)
+def _mute(point: Point, metric: str) -> str:
+    """Why an error says nothing of how the method scales; "" where it does."""
+    if point.unreliable:
+        return "did not converge"
+    if (point.multiple(metric) or 0.0) <= CLEAR_OF_FLOOR:
+        return "at the noise floor"
+    return ""
+
+
+def _fit(readings: dict[float, tuple[float, str]]) -> Exponent:
+    """Fit the readings, by value, that come without a reason to leave them out."""
+    telling = {value: reading for value, (reading, reason) in readings.items() if not reason}
+    reasons = dict.fromkeys(reason for _, reason in readings.values() if reason)
+    return fit(list(telling), list(telling.values()), list(reasons))

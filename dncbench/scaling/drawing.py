@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from dncbench.scaling.curves import Curve, Study
+from dncbench.tables import bytes_text
 
 _METRICS = ("mah", "iad", "skew", "sw2")
 _SPANS = {"sampling": "sampling s", "fit_slowest_shard": "fit s (slowest)", "merge": "merge s"}
 _OURS, _OTHERS, _FLOOR = "#0b5fa5", "#c8c8c8", "#b34700"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 1.55, 0.1, 0.62, 0.62  # margins in inches
 _WIDTH, _HEIGHT = 1.45, 0.95
+_DECADE = 12.0  # the least ratio of a panel's ends
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def draw(study: Study, path: Path) -> None:
         row[0].yaxis.set_label_coords(-0.32, 0.5)
     for axes, column in zip(grid[0], columns, strict=True):
         axes.set_title(column.title, fontsize=8)
-    _scale(grid, study.values)
+    _scale(grid, study, columns)
     figure.suptitle(
         f"{study.problem}, budget {study.budget}: against {study.label}",
         fontsize=10, x=0.02, y=1 - 0.12 / size[1], ha="left", va="top",
@@ -108,16 +110,16 @@ def _panel(axes: Any, study: Study, curve: Curve, column: _Column) -> None:
     readings = _readings(curve, column.group, column.key)
     axes.plot(study.values, readings, color=_OURS, linewidth=1.3, zorder=3)
     for point, reading in zip(curve.points, readings, strict=True):
-        if np.isnan(reading):
+        if not point.splits:
             axes.plot(
                 point.value, 0.08, marker="x", color=_OURS, markersize=3.5,
                 transform=axes.get_xaxis_transform(), clip_on=False,
             )  # fmt: skip
-        else:
-            inside = "white" if point.unreliable else _OURS
+        elif not np.isnan(reading):
+            hollow = point.unreliable and column.group == "errors"
             axes.plot(
-                point.value, reading, marker="o", color=_OURS, markerfacecolor=inside,
-                markersize=3.2, zorder=4,
+                point.value, reading, marker="o", color=_OURS,
+                markerfacecolor="white" if hollow else _OURS, markersize=3.2, zorder=4,
             )  # fmt: skip
     found = curve.exponents.get(column.key)
     if found and found.slope is not None:
@@ -137,22 +139,36 @@ def _readings(curve: Curve, group: str, key: str) -> np.ndarray:
     return np.array([reading if reading else np.nan for reading in found])
 
 
-def _scale(grid: np.ndarray, values: list[float]) -> None:
-    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
+def _scale(grid: np.ndarray, study: Study, columns: list[_Column]) -> None:
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
     for axes in grid.ravel():
         axes.set(xscale="log", yscale="log")
         axes.xaxis.set(
-            major_locator=FixedLocator(values),
+            major_locator=FixedLocator(study.values),
             minor_locator=NullLocator(),
             major_formatter=lambda value, _: f"{value:g}",
         )
-        axes.yaxis.set(
-            major_locator=LogLocator(numticks=4),
-            minor_locator=LogLocator(subs="all", numticks=20),
-            minor_formatter=NullFormatter(),
-        )
         axes.tick_params(labelsize=6, length=2, pad=1.5)
-        axes.tick_params(which="minor", length=1)
-        axes.tick_params(axis="x", labelrotation=0 if len(values) < 6 else 40)
         axes.spines[["top", "right"]].set_visible(False)
+    for axes, column in zip(grid[0], columns, strict=True):
+        low, high = axes.get_ylim()
+        if high < _DECADE * low:
+            # A decade holds a tick then, and the exponent has room above the curve.
+            middle = (low * high) ** 0.5
+            low, high = middle / _DECADE**0.5, middle * _DECADE**0.5
+            axes.set_ylim(low, high)
+        decades = np.log10(high / low)
+        axes.yaxis.set(
+            major_locator=LogLocator(subs=(1, 3) if decades < 3 else (1,), numticks=6),
+            minor_locator=NullLocator(),
+            major_formatter=_bytes if column.group == "bytes" else _number,
+        )
+
+
+def _number(value: float, _: int) -> str:
+    return f"{value:g}"
+
+
+def _bytes(value: float, _: int) -> str:
+    return bytes_text(round(value))

@@ -33,12 +33,12 @@ def fit(
     """Fit reading = constant · value^slope.
 
     Args:
-        values: above 0.
+        values: above 0, all different.
         readings: above 0, one for each value.
         left_out: why other readings of the curve say nothing, each reason once.
     """
     reason, num_points = "; ".join(left_out), len(values)
-    if num_points < FEWEST_POINTS or len(set(values)) < 2:
+    if num_points < FEWEST_POINTS:
         return Exponent(None, None, num_points, reason or "too few values")
     x, y = np.log(values), np.log(readings)
     x = x - x.mean()

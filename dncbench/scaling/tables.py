@@ -21,7 +21,8 @@ LEGEND = (
     "values were fitted where not all; then the readings at both ends. Errors are means over "
     f"splits (multiples of the noise floor); only those above {CLEAR_OF_FLOOR:g} floors are "
     f"fitted. Seconds: fit of the slowest shard, and merge; below {1000 * LEAST_SECONDS:g} ms "
-    "they say nothing. ~ timed beside other work. ? the merge's own sampling did not converge."
+    "they say nothing. ~ timed beside other work. ? the merge's own sampling did not converge: "
+    "left out of the fit."
 )
 
 
