@@ -26,9 +26,7 @@ def prepared(name: str) -> tuple[Problem, dict]:
     return problem, load_data(problem, derive_key(0, name, "data"))
 
 
-@pytest.mark.parametrize(
-    "name", ["banana", "skewed-gamma", "gaussian-mixture", "poisson-regression"]
-)
+@pytest.mark.parametrize("name", ["banana", "skewed-gamma", "gaussian-mixture"])
 def test_nuts_on_the_model_finds_the_exact_posterior(name: str, tmp_path) -> None:
     problem, data = prepared(name)
     made = reference(problem, {"id": name}, data, jax.random.key(0), SMOKE, Cache(tmp_path))

@@ -186,7 +186,7 @@ def test_a_study_is_drawn_the_same_way_every_time(written, tmp_path) -> None:
         draw(study, tmp_path / name)
     text = (tmp_path / "one.svg").read_text()
     assert text == (tmp_path / "two.svg").read_text()
-    for shown in ("consensus", "swiss", "gp", "mah", "merge s", "bytes", "2.00 ± 0.00"):
+    for shown in ("consensus", "swiss", "gp", "mah", "merge", "bytes", "2.00 ± 0.00"):
         assert shown in text
 
 
@@ -283,7 +283,7 @@ def test_user_error_is_one_message(arguments, said) -> None:
 
 
 def test_two_values_are_run_drawn_and_not_run_again(tmp_path, session_cache) -> None:
-    options = ["--axis", "shards", "--values", "1,2", "--splits", 1, "--format", "json"]
+    options = ["--axis", "imbalance", "--values", "3,1", "--splits", 1, "--format", "json"]
     options += ["--method", "consensus", "--method", "parametric"]
     options += ["--results", tmp_path, "--cache", session_cache]
     first, second = invoke(*options), invoke(*options)
@@ -291,13 +291,18 @@ def test_two_values_are_run_drawn_and_not_run_again(tmp_path, session_cache) -> 
     assert "4 cells run, 0 skipped" in first.stderr
     assert "0 cells run, 4 skipped" in second.stderr
     assert first.stdout == second.stdout
+    assert (tmp_path / "scale_imbalance.svg").read_text().startswith("<?xml")
+    assert {each["reference"]["grade"] for each in Records(tmp_path)} == {"A"}
     (study,) = json.loads(first.stdout)
-    assert study["values"] == [1, 2]
-    consensus = study["curves"]["consensus"]["points"]
-    # One shard is the posterior itself; two differ by their skewness.
-    assert consensus[0]["errors"]["mah"] < 2 * consensus[0]["floors"]["mah"]
-    assert consensus[1]["errors"]["mah"] > consensus[0]["errors"]["mah"]
-    assert (tmp_path / "scale_shards.svg").read_text().startswith("<?xml")
+    assert study["values"] == [1, 3]
+    for weighted, gaussian in zip(
+        *(study["curves"][method]["points"] for method in ("consensus", "parametric")), strict=True
+    ):
+        # Both have the mean of the product of Gaussians, which skewness sets apart from the truth.
+        assert weighted["errors"]["mah"] > 2 * weighted["floors"]["mah"]
+        gap = weighted["errors"]["mah"] - gaussian["errors"]["mah"]
+        errors = [point["standard_errors"]["mah"] for point in (weighted, gaussian)]
+        assert abs(gap) < norm.isf(FALSE_ALARM / 2) * np.hypot(*errors)
 
 
 def test_studies_are_read_without_jax() -> None:

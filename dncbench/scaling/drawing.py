@@ -4,6 +4,7 @@ A method has its panels to itself, with all others in grey behind it, so that no
 has to be told from another, however many methods there are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,16 @@ from dncbench.scaling.curves import Curve, Study
 from dncbench.tables import bytes_text
 
 _METRICS = ("mah", "iad", "skew", "sw2")
-_SPANS = {"sampling": "sampling s", "fit_slowest_shard": "fit s (slowest)", "merge": "merge s"}
+_SPANS = {"sampling": "sampling", "fit_slowest_shard": "fit, slowest shard", "merge": "merge"}
 _OURS, _OTHERS, _FLOOR = "#0b5fa5", "#c8c8c8", "#b34700"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 1.55, 0.1, 0.62, 0.62  # margins in inches
 _WIDTH, _HEIGHT = 1.45, 0.95
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "svg.fonttype": "none",  # text stays text, and the file small
+    "svg.hashsalt": "dncbench",  # the same records give the same file
+}
 _DECADE = 12.0  # the least ratio of a panel's ends
 
 
@@ -37,8 +44,17 @@ def draw(study: Study, path: Path) -> None:
         study: with a record at least.
         path: file to write; its suffix says how: .svg, .pdf or .png.
     """
-    # Without pyplot: nothing to close, and no display is asked for.
     import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(study)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, metadata=metadata, dpi=150)
+
+
+def _figure(study: Study) -> Any:
+    # Without pyplot: nothing to close, and no display is asked for.
     from matplotlib.figure import Figure
 
     columns, curves = _columns(study), list(study.curves.values())
@@ -52,7 +68,7 @@ def draw(study: Study, path: Path) -> None:
         gridspec_kw={
             "left": _LEFT / size[0], "right": 1 - _RIGHT / size[0],
             "top": 1 - _TOP / size[1], "bottom": _BOTTOM / size[1],
-            "wspace": 0.32, "hspace": 0.18,
+            "wspace": 0.42, "hspace": 0.18,
         },
     )  # fmt: skip
     for row, curve in zip(grid, curves, strict=True):
@@ -78,11 +94,7 @@ def draw(study: Study, path: Path) -> None:
         fontsize=7,
         va="bottom",
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The same records give the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dncbench"}):
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, metadata=metadata, dpi=150)
+    return figure
 
 
 def _columns(study: Study) -> list[_Column]:
@@ -109,18 +121,17 @@ def _panel(axes: Any, study: Study, curve: Curve, column: _Column) -> None:
         )  # fmt: skip
     readings = _readings(curve, column.group, column.key)
     axes.plot(study.values, readings, color=_OURS, linewidth=1.3, zorder=3)
-    for point, reading in zip(curve.points, readings, strict=True):
-        if not point.splits:
-            axes.plot(
-                point.value, 0.08, marker="x", color=_OURS, markersize=3.5,
-                transform=axes.get_xaxis_transform(), clip_on=False,
-            )  # fmt: skip
-        elif not np.isnan(reading):
-            hollow = point.unreliable and column.group == "errors"
-            axes.plot(
-                point.value, reading, marker="o", color=_OURS,
-                markerfacecolor="white" if hollow else _OURS, markersize=3.2, zorder=4,
-            )  # fmt: skip
+    hollow = np.array([p.unreliable and column.group == "errors" for p in curve.points])
+    for chosen, inside in ((~hollow, _OURS), (hollow, "white")):
+        axes.plot(
+            np.array(study.values)[chosen], readings[chosen], linestyle="none", marker="o",
+            color=_OURS, markerfacecolor=inside, markersize=3.2, zorder=4,
+        )  # fmt: skip
+    without = [point.value for point in curve.points if not point.splits]
+    axes.plot(
+        without, [0.08] * len(without), linestyle="none", marker="x", color=_OURS,
+        markersize=3.5, transform=axes.get_xaxis_transform(), clip_on=False,
+    )  # fmt: skip
     found = curve.exponents.get(column.key)
     if found and found.slope is not None:
         axes.text(
@@ -151,6 +162,8 @@ def _scale(grid: np.ndarray, study: Study, columns: list[_Column]) -> None:
         )
         axes.tick_params(labelsize=6, length=2, pad=1.5)
         axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[:-1].ravel():
+        axes.tick_params(axis="x", bottom=False)
     for axes, column in zip(grid[0], columns, strict=True):
         low, high = axes.get_ylim()
         if high < _DECADE * low:
@@ -162,13 +175,12 @@ def _scale(grid: np.ndarray, study: Study, columns: list[_Column]) -> None:
         axes.yaxis.set(
             major_locator=LogLocator(subs=(1, 3) if decades < 3 else (1,), numticks=6),
             minor_locator=NullLocator(),
-            major_formatter=_bytes if column.group == "bytes" else _number,
+            major_formatter=_FORMATS[column.group],
         )
 
 
-def _number(value: float, _: int) -> str:
-    return f"{value:g}"
-
-
-def _bytes(value: float, _: int) -> str:
-    return bytes_text(round(value))
+_FORMATS: dict[str, Callable[[float, int], str]] = {
+    "errors": lambda value, _: f"{value:g}",
+    "seconds": lambda value, _: f"{value:g} s" if value >= 1 else f"{1000 * value:g} ms",
+    "bytes": lambda value, _: bytes_text(round(value)),
+}
