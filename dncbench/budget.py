@@ -1,8 +1,13 @@
-"""Budgets: how much sampling a run may spend. Their contents are part of every record."""
+"""Budgets: how much sampling a run may spend. Their contents are part of every record.
 
-from dataclasses import asdict, dataclass
+A budget's numbers are settings, written in brackets as those of a method:
+``quick[draws_per_shard=2000,num_draws=2000]``.
+"""
+
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from dncbench.configure import checked, parse
 from dncbench.errors import UnknownNameError
 from dncbench.registry import nearest
 
@@ -12,7 +17,7 @@ class Budget:
     """What a run spends.
 
     Attributes:
-        name: "smoke", "quick" or "paper".
+        name: "smoke", "quick" or "paper", with what was changed of it in brackets.
         draws_per_shard: T, draws kept of each subposterior.
         num_draws: merged draws scored, and draws in each reference block: the same
             number for every method, because IAD and skew depend on it.
@@ -49,14 +54,33 @@ _BUDGETS = {
 NAMES = tuple(_BUDGETS)
 
 
-def get(name: str) -> Budget:
-    """The budget called ``name``.
+def get(spec: str) -> Budget:
+    """The budget that ``spec`` describes: ``"smoke"``, ``"quick[num_draws=2000]"``.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: no such budget or setting, or numbers that cannot be sampled.
     """
+    name, settings = parse(spec)
     if name not in _BUDGETS:
         raise UnknownNameError(
             f"no budget is called {name!r}{nearest(name, NAMES)}; known: {', '.join(NAMES)}"
         )
-    return _BUDGETS[name]
+    base = _BUDGETS[name]
+    known = {key: value for key, value in base.contents().items() if key != "name"}
+    settings = checked(f"budget {name!r}", settings, known)
+    changed = {key: settings[key] for key in known if settings.get(key, known[key]) != known[key]}
+    if not changed:
+        return base
+    written = ",".join(f"{key}={value}" for key, value in changed.items())
+    budget = replace(base, name=f"{name}[{written}]", **changed)
+    for key, value in changed.items():
+        if not value > 0:
+            raise UnknownNameError(f"budget {budget.name!r}: {key} must be above 0")
+    for key in ("draws_per_shard", "num_draws"):
+        draws = getattr(budget, key)
+        if draws % budget.num_chains:
+            raise UnknownNameError(
+                f"budget {budget.name!r}: {key} is {draws}; its {budget.num_chains} chains "
+                f"need a multiple of {budget.num_chains}"
+            )
+    return budget

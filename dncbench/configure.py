@@ -1,4 +1,4 @@
-"""A problem or method with its settings, as text: ``consensus[weights=shard]``."""
+"""A problem, method or budget with its settings, as text: ``consensus[weights=shard]``."""
 
 import ast
 import dataclasses
@@ -27,28 +27,52 @@ def configure(kind: Kind, spec: str, **settings: Any) -> tuple[Entry, Any]:
     Raises:
         UnknownNameError: unknown name or setting, with the nearest known ones.
     """
+    name, written = parse(spec)
+    entry = registry.get(kind, name)
+    known = {field.name: field.default for field in dataclasses.fields(entry.target) if field.init}
+    return entry, entry.target(**checked(f"{kind} {entry.name!r}", written | settings, known))
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """Split ``"consensus[weights=shard]"`` into its name and its settings.
+
+    Raises:
+        UnknownNameError: the text is not of this form.
+    """
     match = _SPEC.match(spec.strip())
     if not match:
         raise UnknownNameError(f"{spec!r} is not of the form NAME or NAME[SETTING=VALUE,...]")
-    entry = registry.get(kind, match["name"].strip())
+    settings = {}
     for pair in filter(None, (match["options"] or "").split(",")):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals:
             raise UnknownNameError(f"{spec!r}: write the setting {key!r} as {key}=VALUE")
         settings[key] = _literal(value)
-    known = {field.name: field for field in dataclasses.fields(entry.target) if field.init}
+    return match["name"].strip(), settings
+
+
+def checked(owner: str, settings: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """The settings, each of them known and of its default's kind.
+
+    Args:
+        owner: whose they are, for messages.
+        settings: by name.
+        known: the default of every setting there is.
+
+    Raises:
+        UnknownNameError: an unknown setting, or a value of another kind.
+    """
     for key in settings:
         if key not in known:
             options = ", ".join(known) or "none"
             raise UnknownNameError(
-                f"{kind} {entry.name!r} has no setting {key!r}{registry.nearest(key, known)}; "
+                f"{owner} has no setting {key!r}{registry.nearest(key, known)}; "
                 f"its settings: {options}"
             )
-        settings[key] = _checked(entry.name, key, settings[key], known[key].default)
-    return entry, entry.target(**settings)
+    return {key: _of_kind(owner, key, value, known[key]) for key, value in settings.items()}
 
 
-def _checked(name: str, key: str, value: Any, default: Any) -> Any:
+def _of_kind(owner: str, key: str, value: Any, default: Any) -> Any:
     """The value, if it is of its default's kind: true or false, a number, a text."""
     kinds: dict[type, tuple[Any, str]] = {
         bool: (bool, "true or false"),
@@ -58,7 +82,7 @@ def _checked(name: str, key: str, value: Any, default: Any) -> Any:
     }
     allowed, description = kinds.get(type(default), (object, ""))
     if not isinstance(value, allowed) or (isinstance(value, bool) and allowed is not bool):
-        raise UnknownNameError(f"{name}: {key}={value!r} must be {description}")
+        raise UnknownNameError(f"{owner}: {key}={value!r} must be {description}")
     return float(value) if type(default) is float else value
 
 

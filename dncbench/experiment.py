@@ -20,7 +20,7 @@ from dncbench.problem import SPACES
 from dncbench.progress import Progress, Silent
 from dncbench.registry import Entry
 from dncbench.splits import parse_scheme
-from dncbench.store import SCORED, Cache, Records
+from dncbench.store import SCORED, Cache, Records, canonical
 from dncbench.timing import forget_programs
 
 DEFAULT_SPLITS = 5
@@ -39,12 +39,14 @@ class Case:
         scheme: split scheme, see :mod:`dncbench.splits`.
         space: "unconstrained", or "natural": what is merged. The same for problems
             without constraints, whose cells are always recorded as "unconstrained".
+        budget: of this case; None stands for the run's.
     """
 
     problem: str
     splits: int = DEFAULT_SPLITS
     scheme: str = "random"
     space: str = "unconstrained"
+    budget: str | None = None
 
 
 def published(problem: str, space: str = "unconstrained") -> Case:
@@ -103,6 +105,7 @@ def plan(
     result = Plan()
     for case in cases:
         parse_scheme(case.scheme)
+        spent = get_budget(case.budget) if case.budget else budget
         if case.splits < 1:
             raise NotApplicableError(f"splits is {case.splits}; ask for at least one")
         if case.space not in SPACES:
@@ -119,7 +122,7 @@ def plan(
                         "split": {"scheme": case.scheme, "index": split},
                         "seed": seed,
                         "method": _described_method(method_entry, method, correct),
-                        "budget": budget.contents(),
+                        "budget": spent.contents(),
                         "space": case.space if problem.is_constrained() else SPACES[0],
                     }
                     record = None if force else records.get(identity)
@@ -189,7 +192,7 @@ def run(
         scheme: split scheme, see :mod:`dncbench.splits`.
         space: "unconstrained", or "natural" to merge natural parameters.
         seed: everything random follows from it.
-        budget: "smoke", "quick" or "paper".
+        budget: "smoke", "quick" or "paper", with settings where wanted.
         correct: None, or "psis": one more round, see :mod:`dncbench.correction`.
         results: folder of the records; by default ``DNCBENCH_RESULTS`` or ``./results``.
         cache: folder of draws and references; by default ``DNCBENCH_CACHE`` or the user's.
@@ -224,12 +227,13 @@ def run(
     progress.plan(_units(todo.todo))
     made: list[dict[str, Any]] = []
     errors: list[Exception] = []
-    by_problem: dict[tuple[str, str, str], list[Cell]] = {}
+    by_problem: dict[tuple[str, ...], list[Cell]] = {}
     for cell in todo.todo:
         by_problem.setdefault(_terms(cell), []).append(cell)
     for cells in by_problem.values():
         forget_programs()
-        bench = Bench(cells[0], chosen, Cache(cache), progress)
+        spent = Budget(**cells[0].identity["budget"])
+        bench = Bench(cells[0], spent, Cache(cache), progress)
         try:
             bench.prepare()
         except Exception as error:  # a plugin's data() may raise anything
@@ -265,10 +269,15 @@ def _seconds(record: dict[str, Any]) -> float:
     return sum(spent.get(phase, 0.0) for phase in ("compile", "fit_total", "merge"))
 
 
-def _terms(cell: Cell) -> tuple[str, str, str]:
+def _terms(cell: Cell) -> tuple[str, ...]:
     """What the cells of one bench have in common."""
     identity = cell.identity
-    return identity["problem"]["label"], identity["split"]["scheme"], identity["space"]
+    return (
+        identity["problem"]["label"],
+        identity["split"]["scheme"],
+        identity["space"],
+        canonical(identity["budget"]),
+    )
 
 
 def _units(cells: list[Cell]) -> float:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dncbench import budget, registry
+from dncbench import registry
 from dncbench.bench import Bench, Cell
+from dncbench.budget import Budget
 from dncbench.configure import configure
 from dncbench.progress import Progress, Silent
-from dncbench.store import SCORED, Cache, Records
+from dncbench.store import SCORED, Cache, Records, canonical
 from dncbench.timing import forget_programs
 
 
@@ -66,8 +67,8 @@ def rescore(
     progress.plan(sum(map(len, by_terms.values())))
     for cells in by_terms.values():
         forget_programs()
-        chosen = budget.get(cells[0].identity["budget"]["name"])
-        bench = Bench(cells[0], chosen, kept, progress)
+        spent = Budget(**cells[0].identity["budget"])
+        bench = Bench(cells[0], spent, kept, progress)
         bench.prepare(wanted)
         for cell in cells:
             again = bench.scored_again(cell)
@@ -86,7 +87,7 @@ def _terms(identity: dict[str, Any]) -> tuple:
         identity["split"]["scheme"],
         identity["space"],
         identity["seed"],
-        identity["budget"]["name"],
+        canonical(identity["budget"]),
     )
 
 

@@ -21,6 +21,7 @@ EXAMPLES = {
     "compare": "dncbench compare trojan2024",
     "figure": "dncbench figure trojan2024-2",
     "reference": "dncbench reference spambase",
+    "scale": "dncbench scale --axis shards --values 2,4,8,16 --splits 5",
     "show": "dncbench show spambase",
 }
 
@@ -261,7 +262,9 @@ JAX_FREE = "import sys; from dncbench.cli import main; main(sys.argv[1:], standa
 JAX_FREE += "; print('jax' in sys.modules, 'equinox' in sys.modules)"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["leaderboard"], ["--help"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["leaderboard"], ["--help"], ["run", "--help"], ["scale", "--help"]]
+)
 def test_commands_that_only_read_never_import_jax(tmp_path, arguments):
     Records(tmp_path).put(record("consensus", problem="toy-logistic"))
     done = subprocess.run(
@@ -286,6 +289,7 @@ LISTED = [
     "gaussian-mixture@1",
     "logistic-100d@1",
     "logistic-tall@1",
+    "poisson-regression@1",
     "power-plant@1",
     "power-plant-one-row@1",
     "skewed-gamma@1",

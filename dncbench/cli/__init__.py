@@ -13,7 +13,16 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from dncbench import __version__
-from dncbench.cli import catalogue, certifying, comparing, contributing, options, results, running
+from dncbench.cli import (
+    catalogue,
+    certifying,
+    comparing,
+    contributing,
+    options,
+    results,
+    running,
+    scaling,
+)
 from dncbench.errors import DncbenchError
 
 
@@ -52,6 +61,7 @@ for _command in (
     results.figure,
     certifying.reference,
     certifying.speedup,
+    scaling.scale,
     catalogue.list_,
     catalogue.show,
     catalogue.cite,

@@ -1,11 +1,12 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from typing import Any
 
 import click
 
+from dncbench import budget as budgets
 from dncbench import registry
-from dncbench.budget import NAMES as BUDGETS
 
 EXAMPLES = """\b
 Examples:
@@ -33,17 +34,37 @@ def with_plugins(command: Callable) -> Callable:
 
 
 seed = click.option("--seed", default=0, show_default=True, help="Everything random follows.")
-budget = click.option(
-    "--budget",
-    "budget_name",
-    type=click.Choice(BUDGETS),
-    default="quick",
-    show_default=True,
-    help="smoke: about a minute, for tests; quick: 10 000 draws; paper: 50 000.",
-)
+
+
+def budget_by_default(name: str) -> Callable[[Callable], Callable]:
+    """``--budget`` with this default."""
+    return click.option(
+        "--budget",
+        "budget_name",
+        metavar="NAME",
+        default=name,
+        show_default=True,
+        callback=lambda context, parameter, spec: budgets.get(spec).name,
+        help="smoke: about a minute, for tests; quick: 10 000 draws; paper: 50 000; "
+        'settings in brackets: "quick[num_draws=2000]".',
+    )
+
+
+budget = budget_by_default("quick")
 cache = click.option(
     "--cache", metavar="DIR", help="Draws and references. [default: DNCBENCH_CACHE or yours]"
 )
 results = click.option(
     "--results", metavar="DIR", help="Records. [default: DNCBENCH_RESULTS or ./results]"
 )
+
+
+def print_plan(plan: Any) -> None:
+    """Print an :class:`dncbench.experiment.Plan`: what would run."""
+    for cell in plan.todo:
+        identity = cell.identity
+        budget = identity["budget"]["name"]
+        parts = [identity["problem"]["label"], f"{identity['split']['scheme']}-{cell.split}"]
+        parts += ["natural"] * (identity["space"] == "natural") + [budget] * ("[" in budget)
+        click.echo("  ".join([*parts, identity["method"]["label"]]))
+    click.echo(f"{len(plan.todo)} to run, {len(plan.done)} done already")

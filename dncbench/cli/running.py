@@ -102,19 +102,13 @@ def run(
         cases = [experiment.published(name, space) for name in problems]
     else:
         cases = [experiment.Case(name, splits, scheme, space) for name in problems]
-    options: dict[str, Any] = {"seed": seed, "force": force, "correct": correct}
+    terms: dict[str, Any] = {"seed": seed, "force": force, "correct": correct}
     if dry_run:
-        plan = experiment.plan(
-            cases, methods, budget=budget.get(budget_name), records=Records(results), **options
-        )
-        for cell in plan.todo:
-            identity = cell.identity
-            natural = "natural  " if identity["space"] == "natural" else ""
-            click.echo(
-                f"{identity['problem']['label']}  {identity['split']['scheme']}-{cell.split}  "
-                f"{natural}{identity['method']['label']}"
+        options.print_plan(
+            experiment.plan(
+                cases, methods, budget=budget.get(budget_name), records=Records(results), **terms
             )
-        click.echo(f"{len(plan.todo)} to run, {len(plan.done)} done already")
+        )
         return
     with screen.progress() as progress:
         records = experiment.run(
@@ -125,7 +119,7 @@ def run(
             cache=cache,
             time_limit=time_limit,
             progress=progress,
-            **options,
+            **terms,
         )
     made, failed = len(progress.recorded), progress.failed
     click.echo(

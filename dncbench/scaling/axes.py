@@ -1,0 +1,125 @@
+"""What an axis varies, and which value of it a record was made at; read from ``scaling.toml``."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dncbench import budget as budgets
+from dncbench.configure import parse
+from dncbench.errors import UnknownNameError
+from dncbench.registry import nearest
+
+_FILE = Path(__file__).parents[1] / "problems" / "scaling.toml"
+_SCHEME = "random"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of the cells at one value: problem, split scheme and budget, as text."""
+
+    problem: str
+    scheme: str
+    budget: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One quantity that grows while all others stay as they are.
+
+    Attributes:
+        name: what the command line calls it.
+        label: what its values are.
+        problem: the family that is studied.
+        default: its values, unless others are asked for.
+        setting: setting of the problem that is the value; "" where it is not one.
+        scheme: split scheme whose number is 1 / value; "" where it is not one.
+        budget: numbers of the budget that are the value.
+    """
+
+    name: str
+    label: str
+    problem: str
+    default: tuple[float, ...]
+    setting: str = ""
+    scheme: str = ""
+    budget: tuple[str, ...] = ()
+
+    def terms(self, value: float, budget: str) -> Terms:
+        """What to run at a value.
+
+        Args:
+            value: on the axis, above 0.
+            budget: of the study.
+
+        Raises:
+            UnknownNameError: the value is not above 0, or there is no such budget.
+        """
+        if not value > 0:
+            raise UnknownNameError(f"axis {self.name!r}: {value:g} is not above 0")
+        problem, scheme = self.problem, _SCHEME
+        if self.setting:
+            problem = f"{problem}[{self.setting}={value!r}]"
+        if self.scheme:
+            scheme = f"{self.scheme}:{1 / value:.4g}"
+        if self.budget:
+            name, settings = parse(budget)
+            settings |= dict.fromkeys(self.budget, value)
+            budget = f"{name}[{','.join(f'{key}={number!r}' for key, number in settings.items())}]"
+        return Terms(problem, scheme, budgets.get(budget).name)
+
+    def value_of(self, identity: dict[str, Any], budget: str) -> float | None:
+        """The value that a cell was run at; None where it differs in anything else.
+
+        Args:
+            identity: of a record.
+            budget: of the study.
+        """
+        name, changed = parse(identity["problem"]["label"])
+        if name != self.problem or changed.keys() - {self.setting}:
+            return None
+        scheme, _, number = identity["split"]["scheme"].partition(":")
+        if scheme != (self.scheme or _SCHEME):
+            return None
+        spent, expected = identity["budget"], budgets.get(budget).contents()
+        if any(spent[key] != expected[key] for key in expected.keys() - {"name", *self.budget}):
+            return None
+        if self.setting:
+            return identity["problem"]["settings"][self.setting]
+        if self.scheme:
+            return float(f"{1 / float(number):.3g}")
+        varied = {spent[key] for key in self.budget}
+        return varied.pop() if len(varied) == 1 else None
+
+
+@cache
+def known_axes() -> dict[str, Axis]:
+    """All axes by name."""
+    read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    return {
+        name: Axis(
+            name,
+            spec["label"],
+            read["problem"],
+            tuple(spec["values"]),
+            spec.get("setting", ""),
+            spec.get("scheme", ""),
+            tuple(spec.get("budget", ())),
+        )
+        for name, spec in read["axes"].items()
+    }
+
+
+def get_axis(name: str) -> Axis:
+    """The axis called ``name``.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    known = known_axes()
+    if name not in known:
+        raise UnknownNameError(
+            f"no axis is called {name!r}{nearest(name, known)}; known: {', '.join(known)}"
+        )
+    return known[name]

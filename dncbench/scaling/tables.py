@@ -1,0 +1,127 @@
+"""A study as text: its table of exponents and ends, Markdown, JSON."""
+
+import json
+
+from dncbench.scaling.curves import (
+    AFTER_SAMPLING,
+    CLEAR_OF_FLOOR,
+    LEAST_SECONDS,
+    Curve,
+    Point,
+    Study,
+)
+from dncbench.scaling.exponents import Exponent
+from dncbench.tables import bytes_text, seconds_text
+
+TABLE_METRICS = ("mah", "sw2")
+"""Of the metrics, the one of location that all papers report, and a joint one."""
+
+LEGEND = (
+    "exponent ± standard error of a power law, by least squares on logarithms, and how many "
+    "values were fitted where not all; then the readings at both ends. Errors are means over "
+    f"splits (multiples of the noise floor); only those above {CLEAR_OF_FLOOR:g} floors are "
+    f"fitted. Seconds: fit of the slowest shard, and merge; below {1000 * LEAST_SECONDS:g} ms "
+    "they say nothing. ~ timed beside other work. ? the merge's own sampling did not converge: "
+    "left out of the fit."
+)
+
+
+def title(study: Study) -> str:
+    """One line that says what was varied and what was not."""
+    return (
+        f"{study.axis}: {study.label}; {study.problem}, budget {study.budget}, seed {study.seed}, "
+        f"{_most_splits(study)} splits"
+    )
+
+
+def _most_splits(study: Study) -> int:
+    return max(
+        (point.splits for curve in study.curves.values() for point in curve.points), default=0
+    )
+
+
+def header(study: Study) -> list[str]:
+    """Column titles."""
+    ends = f"at {study.values[0]:g} → {study.values[-1]:g}"
+    columns = ["method"]
+    for what in (*_shown(study), "seconds", "bytes"):
+        columns += [f"{what} exponent", ends]
+    return columns
+
+
+def _shown(study: Study) -> list[str]:
+    return [metric for metric in TABLE_METRICS if metric in study.metrics]
+
+
+def cells(study: Study) -> list[list[str]]:
+    """One row of text for each method."""
+    return [_row(curve, _shown(study)) for curve in study.curves.values()]
+
+
+def _row(curve: Curve, metrics: list[str]) -> list[str]:
+    first, last = curve.points[0], curve.points[-1]
+    row = [curve.method]
+    for metric in metrics:
+        row += [
+            exponent_text(curve.exponents.get(metric), len(curve.points)),
+            f"{_error_text(first, metric)} → {_error_text(last, metric)}",
+        ]
+    busy = "~" * any(point.beside_other_work for point in curve.points)
+    row += [
+        busy + exponent_text(curve.exponents[AFTER_SAMPLING], len(curve.points)),
+        " → ".join(seconds_text(point.seconds.get(AFTER_SAMPLING)) for point in (first, last)),
+        exponent_text(curve.exponents["bytes"], len(curve.points)),
+        " → ".join(
+            bytes_text(None if point.bytes is None else round(point.bytes))
+            for point in (first, last)
+        ),
+    ]
+    return row
+
+
+def exponent_text(found: Exponent | None, num_values: int) -> str:
+    """``0.52 ± 0.03 (4 of 6)``, or the reason why there is none."""
+    if found is None:
+        return "-"
+    if found.slope is None:
+        return found.reason
+    fitted = f" ({found.num_points} of {num_values})" if found.num_points < num_values else ""
+    return f"{found.slope:.2f} ± {found.standard_error:.2f}{fitted}"
+
+
+def _error_text(point: Point, metric: str) -> str:
+    multiple = point.multiple(metric)
+    if multiple is None:
+        return "-"
+    return f"{point.errors[metric]:.3g} ({multiple:.1f}×){'?' * point.unreliable}"
+
+
+def notes(study: Study) -> list[str]:
+    """Cells without figures, with their reasons."""
+    lines = []
+    for curve in study.curves.values():
+        by_reason: dict[str, list[str]] = {}
+        for point in curve.points:
+            if point.reason:
+                by_reason.setdefault(" ".join(point.reason.split()), []).append(f"{point.value:g}")
+        lines += [
+            f"{curve.method} at {', '.join(values)}: {reason}"
+            for reason, values in by_reason.items()
+        ]
+    return lines
+
+
+def to_markdown(study: Study) -> str:
+    """The table in Markdown, with its legend and notes."""
+    rows = [header(study), ["---"] * len(header(study)), *cells(study)]
+    lines = [f"### {title(study)}", ""]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["", LEGEND]
+    if found := notes(study):
+        lines += ["", *(f"- {note}" for note in found)]
+    return "\n".join(lines) + "\n"
+
+
+def to_json(studies: list[Study]) -> str:
+    """Everything, in full precision."""
+    return json.dumps(studies, default=vars, indent=1, sort_keys=True, allow_nan=False) + "\n"
