@@ -13,7 +13,7 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from dncbench import __version__
-from dncbench.cli import catalogue, certifying, options, results, running
+from dncbench.cli import catalogue, certifying, options, reporting, results, running
 from dncbench.errors import DncbenchError
 
 
@@ -48,6 +48,7 @@ for _command in (
     results.leaderboard,
     results.compare,
     results.figure,
+    reporting.report,
     certifying.reference,
     certifying.speedup,
     catalogue.list_,

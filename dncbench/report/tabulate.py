@@ -1,0 +1,110 @@
+"""A board as a table that a reader can sort and filter."""
+
+from dataclasses import dataclass
+
+from dncbench import tables
+from dncbench.leaderboard import Board, Row
+from dncbench.report.cells import Cell, rank_text
+from dncbench.report.floors import headline
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's title, what it means, and whether it sorts as numbers."""
+
+    title: str
+    help: str
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a table.
+
+    Attributes:
+        text: shown.
+        sort: what it is sorted by; None comes last.
+        multiple: of the noise floor, as text; empty where it is no figure.
+        level: of its colour.
+    """
+
+    text: str
+    sort: float | str | None
+    multiple: str = ""
+    level: int | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, one line of entries for each method, and the noise floor below them."""
+
+    columns: list[Column]
+    lines: list[list[Entry]]
+    floor: list[str]
+
+
+_SECONDS_HELP = {
+    "sampling": "sampling the subposteriors that the method uses, without compilation",
+    "compile": "compiling fit and merge, once",
+    "fit_slowest_shard": "the slowest shard: a cluster's waiting time",
+    "fit_total": "all shards together",
+    "merge": "what runs where the messages meet",
+}
+
+
+def table(board: Board, cells: dict[str, Cell]) -> Table:
+    """The headline metrics, seconds and bytes of a board.
+
+    Args:
+        board: its rows.
+        cells: of every row, by method.
+    """
+    metrics = headline(board)
+    k_hats = any(row.k_hat is not None for row in board.rows)
+    ranks = any(rank_text(score) for row in board.rows for score in row.scores.values())
+    columns = [
+        Column("method", "opens the cell's detail", number=False),
+        Column("track", "what the method was allowed to use", number=False),
+        Column("status", "what became of its splits", number=False),
+    ]
+    for metric in metrics:
+        name = metric.rpartition("@")[0]
+        columns.append(Column(name, "mean (sd over splits); below it, multiples of the floor"))
+        if ranks:
+            columns.append(Column(f"{name} rank", "ranks that the splits cannot tell apart"))
+    columns += [Column("k-hat", "Pareto shape of the importance ratios; above 0.7 bad")] * k_hats
+    columns += [
+        Column(title, _SECONDS_HELP[phase]) for phase, title in tables.SECONDS_COLUMNS.items()
+    ]
+    columns.append(Column("bytes", "what crosses the network"))
+    lines = [_line(row, cells[row.method], metrics, ranks, k_hats) for row in board.rows]
+    floor = ["noise floor", "perfect draws", ""]
+    for metric in metrics:
+        floor.append(f"{board.floor[metric]['mean']:.3f} ({board.floor[metric]['sd']:.3f})")
+        floor += [""] * ranks
+    return Table(columns, lines, floor + [""] * (len(columns) - len(floor)))
+
+
+def _line(row: Row, cell: Cell, metrics: list[str], ranks: bool, k_hats: bool) -> list[Entry]:
+    line = [Entry(row.method, row.method), Entry(row.track, row.track)]
+    line.append(Entry(cell.status, cell.status))
+    for metric in metrics:
+        score = row.scores.get(metric)
+        multiple, level = cell.heat[metric]
+        line.append(
+            Entry(
+                tables.figure_text(score),
+                score.mean if score else None,
+                multiple if score else "",
+                level,
+            )
+        )
+        if ranks:
+            rank = getattr(score, "rank", None)
+            line.append(Entry(rank_text(score) if score else "-", rank[0] if rank else None))
+    if k_hats:
+        line.append(Entry("-" if row.k_hat is None else f"{row.k_hat:.2f}", row.k_hat))
+    for phase in tables.SECONDS_COLUMNS:
+        line.append(Entry(tables.seconds_text(row.seconds.get(phase)), row.seconds.get(phase)))
+    line.append(Entry(tables.bytes_text(row.bytes), row.bytes))
+    return line
