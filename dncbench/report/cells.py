@@ -14,6 +14,12 @@ from dncbench.store import SCORED, canonical
 _DEFAULTS = {"scheme": "random", "space": "unconstrained", "seed": 0, "budget": "quick"}
 
 
+Heat = tuple[str, int | None, float | None]
+"""A multiple of the floor: its text, level and value; ``NO_HEAT`` where there is none."""
+
+NO_HEAT: Heat = ("-", None, None)
+
+
 @dataclass
 class Cell:
     """A method on a board; everything that a reader can ask of it.
@@ -23,7 +29,8 @@ class Cell:
         state: "scored", or what became of it: "failed", "not applicable", "no record".
         status: the same in words, with how many splits.
         marks: by metric id, as on the leaderboard.
-        heat: for each metric shown its multiple of the floor as text, and its level or None.
+        heat: for each metric shown its multiple of the floor as text, its level or None,
+            and the multiple itself.
         figures: one line for each metric: name, mean (sd), se, floor, multiple, rank.
         seconds: phase and text.
         facts: other named figures.
@@ -39,7 +46,7 @@ class Cell:
     state: str
     status: str
     marks: dict[str, str] = field(default_factory=dict)
-    heat: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    heat: dict[str, Heat] = field(default_factory=dict)
     figures: list[list[str]] = field(default_factory=list)
     seconds: list[list[str]] = field(default_factory=list)
     facts: list[list[str]] = field(default_factory=list)
@@ -81,7 +88,8 @@ def cell(
     )
     for metric in [WORST, *board.metrics]:
         found = height(board, row, metric)
-        made.heat[metric] = multiple_text(found), None if found is None else found.level
+        if found is not None:
+            made.heat[metric] = multiple_text(found), found.level, float(f"{found.multiple:.4g}")
     for metric in board.metrics:
         score = row.scores.get(metric)
         if score is not None:
@@ -93,7 +101,7 @@ def cell(
                     tables.figure_text(score),
                     f"{score.standard_error:.2g}",
                     f"{floor['mean']:.3g} ± {floor['sd']:.2g}",
-                    made.heat[metric][0],
+                    made.heat.get(metric, NO_HEAT)[0],
                     rank_text(score),
                 ]
             )

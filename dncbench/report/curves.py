@@ -74,6 +74,8 @@ def _frame(overlay: Overlay, height: int) -> Markup:
         ((low, high),) = others
         for value in _ticks(low, high):
             y = height * (1 - (value - low) / (high - low))
+            if y < 12:  # its text would leave the frame
+                continue
             parts.append(
                 Markup(
                     '<line class="grid" x1="-4" x2="0" y1="{0:.1f}" y2="{0:.1f}"/>'

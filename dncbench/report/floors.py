@@ -60,13 +60,31 @@ def _level(multiple: float) -> int:
     return 1 + sum(multiple > limit for limit in LEVELS)
 
 
-def multiple_text(height: Height | None) -> str:
-    """Two significant digits, or a dash."""
-    if height is None:
-        return "-"
+def multiple_text(height: Height) -> str:
+    """Two significant digits: ``1.2``, ``34``, ``1.2k``."""
     value = height.multiple
-    if value >= 9950:
-        return f"{value / 1000:.0f}k"
-    if value >= 995:
-        return f"{value / 1000:.1f}k"
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+    for unit in ("", "k", "M"):
+        if value < 995:
+            return f"{value:.0f}{unit}" if value >= 9.95 else f"{value:.1f}{unit}"
+        value /= 1000
+    return "above 1G"
+
+
+def best_first(boards: list[Board]) -> list[str]:
+    """All methods of the boards, what is no merge last.
+
+    The order is by the mean over boards of the rank of the worst multiple; a board without
+    a figure counts as a last place.
+    """
+    tracks = {row.method: row.track for board in boards for row in board.rows}
+    places: dict[str, list[int]] = {method: [] for method in tracks}
+    for board in boards:
+        heights = {row.method: height(board, row, WORST) for row in board.rows}
+        known = {method: found.multiple for method, found in heights.items() if found is not None}
+        for method, ranks in places.items():
+            own = known.get(method)
+            better = [one for one in known.values() if own is not None and one < own]
+            ranks.append(len(tracks) if own is None else len(better))
+    return sorted(
+        tracks, key=lambda method: (tracks[method] == REFERENCE_TRACK, sum(places[method]), method)
+    )

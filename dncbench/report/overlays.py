@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 300, 150
 """Of a marginal's drawing, in user units; the pair's is a square of ``WIDTH``."""
 
 MASSES = (0.95, 0.5)
-_BINS, _PAIR_BINS, _SMOOTHING = 75, 60, 1.3
+_BINS, _PAIR_BINS, _SMOOTHING = 75, 60, 1.8
 _HEADROOM = 1.6
 """Height of the drawing over that of the reference's density; what is higher is cut."""
 _COORDINATES = 3

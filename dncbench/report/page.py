@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from dncbench import registry, tables
 from dncbench.report import pareto, tabulate
 from dncbench.report.cells import Cell, Environments, cell, command, no_record, num_splits
 from dncbench.report.features import QUESTIONS, UNKNOWN, answer
-from dncbench.report.floors import REFERENCE_TRACK, WORST, headline, height
+from dncbench.report.floors import WORST, best_first, headline
 from dncbench.report.grouping import Group
 from dncbench.report.kept import Kept
 
@@ -107,7 +105,9 @@ class Page:
     @property
     def days(self) -> str:
         """First and last day of all records."""
-        found = sorted(day for section in self.sections for day in section.days.split(" to "))
+        found = sorted(day for s in self.sections if s.days for day in s.days.split(" to "))
+        if not found:
+            return ""
         return " to ".join(dict.fromkeys([found[0], found[-1]]))
 
 
@@ -134,7 +134,7 @@ def page(groups: list[Group], kept: list[Kept], summaries: Sequence[Summary] = (
         methods=list(methods),
         sections=sections,
         environments=environments.described,
-        states=dict(sorted(states.items())),
+        states=dict(states.most_common()),
         summaries=list(summaries),
         metric_help=[(metric, known[metric]) for metric in metrics if metric in known],
     )
@@ -154,25 +154,13 @@ _Methods = dict[str, tuple[str, dict[str, Any]]]
 
 
 def _methods(groups: list[Group]) -> _Methods:
-    """The methods of all boards: the best first, what is no merge last.
-
-    The order is by the mean over boards of the logarithm of the worst multiple; a board
-    without a figure counts like its worst one.
-    """
-    found: _Methods = {}
-    logs: dict[str, list[float]] = {}
-    for group in groups:
-        heights = {row.method: height(group.board, row, WORST) for row in group.board.rows}
-        known = [float(np.log(h.multiple)) for h in heights.values() if h is not None]
-        for row in group.board.rows:
-            found[row.method] = row.track, group.records[row.method][0]["identity"]["method"]
-            own = heights[row.method]
-            place = max(known, default=0.0) if own is None else float(np.log(own.multiple))
-            logs.setdefault(row.method, []).append(place)
-    order = sorted(
-        found, key=lambda name: (found[name][0] == REFERENCE_TRACK, np.mean(logs[name]), name)
-    )
-    return {method: found[method] for method in order}
+    """The methods of all boards, in the order of the overview."""
+    found = {
+        row.method: (row.track, group.records[row.method][0]["identity"]["method"])
+        for group in groups
+        for row in group.board.rows
+    }
+    return {method: found[method] for method in best_first([group.board for group in groups])}
 
 
 def _command(group: Group, method: dict[str, Any]) -> str:

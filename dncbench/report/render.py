@@ -3,10 +3,14 @@
 import base64
 import hashlib
 import json
+import re
 from importlib import resources
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from dncbench.report import curves, scatter
+from dncbench.report.cells import NO_HEAT
 from dncbench.report.features import QUESTIONS
 from dncbench.report.floors import LEVEL_NAMES, WORST
 from dncbench.report.page import Page, Section, choices
@@ -15,7 +19,6 @@ from dncbench.report.page import Page, Section, choices
 def html(page: Page) -> str:
     """The whole file; the same page gives the same bytes."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("dncbench.report"),
@@ -24,6 +27,10 @@ def html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["join_counts"] = lambda counts: ", ".join(
+        f"{count} {name}" for name, count in counts.items()
+    )
+    environment.filters["breakable"] = _breakable
     style, script = _template("style.css"), _template("script.js")
     numbers = {method: number for number, method in enumerate(page.methods)}
     return environment.get_template("page.html.j2").render(
@@ -47,6 +54,11 @@ def embedded(value: Any) -> str:
     """JSON that is safe inside a script element: no ``<``, ``>`` or ``&``."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _breakable(label: str) -> Markup:
+    """A label that may go on in another line after each of its settings."""
+    return Markup(re.sub(r"(?=\[)|(?<=,)", "<wbr>", str(escape(label))))
 
 
 def _shown_first(section: Section, most: int = 3) -> list[str]:
@@ -82,7 +94,7 @@ def _data(page: Page) -> dict[str, Any]:
                 "cells": [
                     {
                         **vars(cell),
-                        "heat": [cell.heat.get(metric, ("-", None)) for metric in metrics],
+                        "heat": [cell.heat.get(metric, NO_HEAT) for metric in metrics],
                         "marks": [cell.marks.get(metric, "") for metric in metrics],
                         "unreliable": any("?" in marks for marks in cell.marks.values()),
                     }

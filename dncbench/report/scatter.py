@@ -1,5 +1,6 @@
 """Accuracy against time as SVG: both axes logarithmic, every point labelled."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -62,10 +63,10 @@ def scatter(points: list[Point], floor: dict[str, float], metric: str) -> Markup
                 *(_LEFT + 6, low + 12),
             )
         )
-    parts.append(_front(points, across, up))
     places = [(across.place(p.seconds), up.place(p.value)) for p in points]
+    parts.append(_front(points, places))
     parts += [_dot(p, place) for p, place in zip(points, places, strict=True)]
-    parts += _labels(points, places)
+    parts += _labels(points, places, _segments(points, places))
     return Markup(
         '<svg class="scatter" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
     ).format(_WIDTH, _HEIGHT, _described(points, metric), Markup("").join(parts))
@@ -110,15 +111,27 @@ def _grid(across: _Axis, up: _Axis, metric: str) -> Markup:
     return Markup("").join([*lines, titles])
 
 
-def _front(points: list[Point], across: _Axis, up: _Axis) -> Markup:
+def _front(points: list[Point], places: list[tuple[float, float]]) -> Markup:
     """Steps: at any time, the nearest that can be had by then."""
-    steps: list[str] = []
-    for p in points:
-        if p.front:
-            x, y = across.place(p.seconds), up.place(p.value)
-            steps.append(f"M{x:.1f} {y:.1f}" if not steps else f"H{x:.1f}V{y:.1f}")
-    end = f"H{_WIDTH - _RIGHT}" if steps else ""
-    return Markup('<path class="front" d="{}{}"/>').format("".join(steps), end)
+    steps = [f"{x:.1f} {y:.1f}" for x, y in _corners(points, places)]
+    return Markup('<path class="front" d="{}"/>').format("M" + "L".join(steps) if steps else "")
+
+
+def _corners(points: list[Point], places: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    corners: list[tuple[float, float]] = []
+    for point, (x, y) in zip(points, places, strict=True):
+        if point.front:
+            corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
+    return [*corners, (_WIDTH - _RIGHT, corners[-1][1])] if corners else []
+
+
+def _segments(points: list[Point], places: list[tuple[float, float]]) -> list[_Rectangle]:
+    """The front as thin rectangles, which labels keep off."""
+    corners = _corners(points, places)
+    return [
+        (min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, max(a[0], b[0]) + 1, max(a[1], b[1]) + 1)
+        for a, b in itertools.pairwise(corners)
+    ]
 
 
 def _dot(point: Point, place: tuple[float, float]) -> Markup:
@@ -130,9 +143,11 @@ def _dot(point: Point, place: tuple[float, float]) -> Markup:
     ).format(kind, *place, 5 if point.front else 4, point.method, point.seconds, point.value, note)
 
 
-def _labels(points: list[Point], places: list[tuple[float, float]]) -> list[Markup]:
+def _labels(
+    points: list[Point], places: list[tuple[float, float]], lines: list[_Rectangle]
+) -> list[Markup]:
     """A label for each point, as near as there is room; the front chooses first."""
-    taken: list[_Rectangle] = [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    taken = lines + [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
     made = []
     for i in sorted(range(len(points)), key=lambda i: not points[i].front):
         text = points[i].method + "?" * points[i].unreliable

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dncbench import tables
 from dncbench.leaderboard import Board, Row
-from dncbench.report.cells import Cell, rank_text
+from dncbench.report.cells import NO_HEAT, Cell, rank_text
 from dncbench.report.floors import headline
 
 
@@ -36,10 +36,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, one line of entries for each method, and the noise floor below them."""
+    """Columns, one line of entries for each method, and the noise floor below them.
+
+    Attributes:
+        columns: the first is the method's.
+        lines: an entry for each column.
+        tracks: of the lines.
+        floor: a text for each column.
+    """
 
     columns: list[Column]
     lines: list[list[Entry]]
+    tracks: list[str]
     floor: list[str]
 
 
@@ -62,11 +70,7 @@ def table(board: Board, cells: dict[str, Cell]) -> Table:
     metrics = headline(board)
     k_hats = any(row.k_hat is not None for row in board.rows)
     ranks = any(rank_text(score) for row in board.rows for score in row.scores.values())
-    columns = [
-        Column("method", "opens the cell's detail", number=False),
-        Column("track", "what the method was allowed to use", number=False),
-        Column("status", "what became of its splits", number=False),
-    ]
+    columns = [Column("method", "opens the cell's detail", number=False)]
     for metric in metrics:
         name = metric.rpartition("@")[0]
         columns.append(Column(name, "mean (sd over splits); below it, multiples of the floor"))
@@ -74,23 +78,27 @@ def table(board: Board, cells: dict[str, Cell]) -> Table:
             columns.append(Column(f"{name} rank", "ranks that the splits cannot tell apart"))
     columns += [Column("k-hat", "Pareto shape of the importance ratios; above 0.7 bad")] * k_hats
     columns += [
+        Column("track", "what the method was allowed to use", number=False),
+        Column("status", "what became of its splits", number=False),
+    ]
+    columns += [
         Column(title, _SECONDS_HELP[phase]) for phase, title in tables.SECONDS_COLUMNS.items()
     ]
     columns.append(Column("bytes", "what crosses the network"))
     lines = [_line(row, cells[row.method], metrics, ranks, k_hats) for row in board.rows]
-    floor = ["noise floor", "perfect draws", ""]
+    floor = ["noise floor"]
     for metric in metrics:
         floor.append(f"{board.floor[metric]['mean']:.3f} ({board.floor[metric]['sd']:.3f})")
         floor += [""] * ranks
-    return Table(columns, lines, floor + [""] * (len(columns) - len(floor)))
+    tracks = [row.track for row in board.rows]
+    return Table(columns, lines, tracks, floor + [""] * (len(columns) - len(floor)))
 
 
 def _line(row: Row, cell: Cell, metrics: list[str], ranks: bool, k_hats: bool) -> list[Entry]:
-    line = [Entry(row.method, row.method), Entry(row.track, row.track)]
-    line.append(Entry(cell.status, cell.status))
+    line = [Entry(row.method, row.method)]
     for metric in metrics:
         score = row.scores.get(metric)
-        multiple, level = cell.heat[metric]
+        multiple, level, _ = cell.heat.get(metric, NO_HEAT)
         line.append(
             Entry(
                 tables.figure_text(score),
@@ -104,6 +112,7 @@ def _line(row: Row, cell: Cell, metrics: list[str], ranks: bool, k_hats: bool) -
             line.append(Entry(rank_text(score) if score else "-", rank[0] if rank else None))
     if k_hats:
         line.append(Entry("-" if row.k_hat is None else f"{row.k_hat:.2f}", row.k_hat))
+    line += [Entry(row.track, row.track), Entry(cell.status, cell.status)]
     for phase in tables.SECONDS_COLUMNS:
         line.append(Entry(tables.seconds_text(row.seconds.get(phase)), row.seconds.get(phase)))
     line.append(Entry(tables.bytes_text(row.bytes), row.bytes))

@@ -11,6 +11,9 @@
     return element;
   };
 
+  // A label that may go on in another line after each of its settings.
+  const breakable = (label) => label.split(/(?=\[)|(?<=,)/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));
+
   // ------------------------------------------------------------ theme
   const root = document.documentElement;
   const theme = document.getElementById("theme");
@@ -57,7 +60,7 @@
 
   // ------------------------------------------------------------ a cell's detail
   const dialog = document.getElementById("detail");
-  const table = (header, rows) => make("div", { class: "scroll" }, make("table", {},
+  const table = (header, rows) => make("div", { class: "scroll", tabindex: "0" }, make("table", {},
     make("thead", {}, make("tr", {}, ...header.map((text) => make("th", { scope: "col" }, text)))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((text, i) =>
       i ? make("td", { class: "number" }, text) : make("th", { scope: "row" }, text)))))));
@@ -121,7 +124,7 @@
         const state = cell.state === "scored" ? (cell.unreliable ? "unreliable" : "no such figure") : cell.state;
         others[state] = (others[state] || 0) + 1;
       }
-      const worst = levels.reduce((found, one) => (!found || value(one[0]) > value(found[0]) ? one : found), null);
+      const worst = levels.reduce((found, one) => (!found || one[2] > found[2] ? one : found), null);
       return {
         method: first.method, track: first.track, worst,
         floor: levels.filter(([, level]) => level === 0).length,
@@ -130,16 +133,14 @@
       };
     }).filter((row) => row.track !== "reference");
     rows.sort((a, b) => b.floor - a.floor || b.near - a.near ||
-      (a.worst ? value(a.worst[0]) : Infinity) - (b.worst ? value(b.worst[0]) : Infinity));
+      (a.worst ? a.worst[2] : Infinity) - (b.worst ? b.worst[2] : Infinity));
     const of = (count) => `${count} of ${matching.length}`;
     document.querySelector("#ranking tbody").replaceChildren(...rows.map((row) => make("tr", {},
-      make("th", { scope: "row" }, row.method), make("td", {}, row.track),
+      make("th", { scope: "row" }, ...breakable(row.method)), make("td", {}, row.track),
       make("td", {}, of(row.floor)), make("td", {}, of(row.near)),
       make("td", {}, row.worst ? make("span", { class: `chip level-${row.worst[1]}` }, row.worst[0]) : "-"),
       make("td", {}, row.others || "-"))));
   };
-  // "1.2k" is shown for 1200.
-  const value = (text) => parseFloat(text) * (text.endsWith("k") ? 1000 : 1);
   questions.forEach((select) => select.addEventListener("change", rank));
 
   // ------------------------------------------------------------ tables
