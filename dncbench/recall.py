@@ -4,6 +4,7 @@ Read, never made: nothing here samples, and no data set is loaded unless merged 
 that a run took place with this cache. Whatever is missing is None.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -42,7 +43,9 @@ class Recall:
     def __init__(self, identity: dict[str, Any], cache: Cache) -> None:
         self._identity, self._cache = identity, cache
         self._entry, self.problem = configure("problem", identity["problem"]["label"])
-        self._budget = Budget(**identity["budget"])
+        fields = {field.name for field in dataclasses.fields(Budget)}
+        known = identity["budget"].keys() == fields
+        self._budget = Budget(**identity["budget"]) if known else None
         self._natural = identity["space"] == "natural"
         self.missing = ""
 
@@ -65,6 +68,9 @@ class Recall:
     @functools.cached_property
     def reference(self) -> Reference | None:
         """The certified reference."""
+        if self._budget is None:
+            self.missing = "the records' budget is not of this version"
+            return None
         described = self._described
         if described is None:
             return None
@@ -75,7 +81,7 @@ class Recall:
 
     def subposteriors(self, split: int) -> Float[np.ndarray, "S T d"] | None:
         """Draws of a split's subposteriors, in the space of merging."""
-        if self._described is None:
+        if self._budget is None or self._described is None:
             return None
         key = draws_key(
             self._described,

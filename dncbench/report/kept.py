@@ -50,7 +50,7 @@ def read(group: Group, cache: Cache | None) -> Kept:
     shards = identity["problem"]["settings"].get("num_shards")
     try:
         recall = Recall(identity, cache or Cache())
-    except (DncbenchError, TypeError) as error:
+    except DncbenchError as error:
         return Kept(features=Features(shards=shards), missing=[f"the problem: {error}"])
     problem = recall.problem
     kept = Kept(

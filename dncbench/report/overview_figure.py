@@ -25,7 +25,7 @@ def svg(boards: list[Board]) -> str:
 
     points = _points(boards)
     methods = best_first(boards)
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "dncbench", "font.size": 8}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "dncbench", "font.size": 8}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(7.6, 1.3 + _ROW * len(methods)), layout="constrained")
         axes = figure.add_subplot()
