@@ -129,6 +129,13 @@ def test_every_cell_is_there_whatever_became_of_it(shown):
     )
 
 
+def test_the_page_opens_with_who_reaches_the_floor(shown):
+    assert shown.page.leaders == [("good", 1)]
+    assert shown.page.unreached == 1
+    (lead,) = [t for t in shown.reader.texts if "of 2)" in t[1]]
+    assert lead[1].strip() == "(1 of 2)."
+
+
 def test_a_cell_says_where_it_comes_from(shown):
     good = _cell(shown.data, 0, "good")
     assert good["command"] == "dncbench run --problem made --method good --splits 3 --budget smoke"

@@ -56,6 +56,16 @@ class Cell:
     environments: list[int] = field(default_factory=list)
     created: str = ""
 
+    @property
+    def unreliable(self) -> bool:
+        """Whether the merge's own sampling did not converge in some split."""
+        return any("?" in marks for marks in self.marks.values())
+
+    @property
+    def level(self) -> int | None:
+        """Of the worst headline metric; None where one is missing."""
+        return self.heat.get(WORST, NO_HEAT)[1]
+
 
 def no_record(method: str, track: str, command_line: str) -> Cell:
     """A cell that nobody has run."""

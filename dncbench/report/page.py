@@ -9,12 +9,15 @@ from dncbench import registry, tables
 from dncbench.report import pareto, tabulate
 from dncbench.report.cells import Cell, Environments, cell, command, no_record, num_splits
 from dncbench.report.features import QUESTIONS, UNKNOWN, answer
-from dncbench.report.floors import WORST, best_first, headline
+from dncbench.report.floors import REFERENCE_TRACK, WORST, best_first, headline
 from dncbench.report.grouping import Group
 from dncbench.report.kept import Kept
 
 CURVE = "learning_curve"
 """Entry of a merge's ``info`` that is drawn: losses in the order of training."""
+
+
+_LEADERS = 3
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Page:
         sections: rows of the overview, and what follows it.
         environments: that cells refer to.
         states: how many records have which status.
+        leaders: the methods that are at the floor on most boards, with how many.
+        unreached: how many boards have no merge at the floor.
         summaries: tables over all problems.
         metric_help: one line for each metric.
     """
@@ -99,6 +104,8 @@ class Page:
     sections: list[Section]
     environments: list[list[list[str]]]
     states: dict[str, int]
+    leaders: list[tuple[str, int]]
+    unreached: int
     summaries: list[Summary] = field(default_factory=list)
     metric_help: list[tuple[str, str]] = field(default_factory=list)
 
@@ -128,6 +135,7 @@ def page(groups: list[Group], kept: list[Kept], summaries: Sequence[Summary] = (
     metrics = list(dict.fromkeys(metric for group in groups for metric in group.board.metrics))
     states = Counter(record["status"] for group in groups for record in _records(group))
     known = {entry.id: entry.summary for entry in registry.entries("metric")}
+    at_floor = [_at_floor(section) for section in sections]
     return Page(
         metrics=[(WORST, "the worst of " + ", ".join(_headline_names(groups)))]
         + [(metric, metric.rpartition("@")[0]) for metric in metrics],
@@ -135,9 +143,20 @@ def page(groups: list[Group], kept: list[Kept], summaries: Sequence[Summary] = (
         sections=sections,
         environments=environments.described,
         states=dict(states.most_common()),
+        leaders=Counter(method for found in at_floor for method in found).most_common(_LEADERS),
+        unreached=sum(not found for found in at_floor),
         summaries=list(summaries),
         metric_help=[(metric, known[metric]) for metric in metrics if metric in known],
     )
+
+
+def _at_floor(section: Section) -> list[str]:
+    """The merges at the floor in every headline metric, by sampling that converged."""
+    return [
+        cell.method
+        for cell in section.cells
+        if cell.track != REFERENCE_TRACK and not cell.unreliable and cell.level == 0
+    ]
 
 
 def _headline_names(groups: list[Group]) -> list[str]:

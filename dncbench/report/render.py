@@ -96,7 +96,7 @@ def _data(page: Page) -> dict[str, Any]:
                         **vars(cell),
                         "heat": [cell.heat.get(metric, NO_HEAT) for metric in metrics],
                         "marks": [cell.marks.get(metric, "") for metric in metrics],
-                        "unreliable": any("?" in marks for marks in cell.marks.values()),
+                        "unreliable": cell.unreliable,
                     }
                     for cell in section.cells
                 ],
