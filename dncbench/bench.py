@@ -280,21 +280,9 @@ class Bench:
 
     def _sample(self, split: int, kind: str) -> Draws:
         name = f"{self.scheme}-{split}"
-        # Draws that are densities in θ are others: the Jacobian has another share in them.
-        described = f"{kind}, natural" if self.natural else kind
-        settings = SamplerSettings(
-            num_draws=self.budget.draws_per_shard,
-            num_chains=self.budget.num_chains,
-            min_ess=self.budget.shard_ess * self.budget.draws_per_shard,
-            window_steps=self.budget.window_steps,
-        )
-        cache_key = {
-            "version": SAMPLING_VERSION,
-            "problem": self.identity,
-            "split": name,
-            "kind": described,
-            "sampler": vars(settings),
-        }
+        described = described_kind(kind, self.natural)
+        settings = shard_settings(self.budget)
+        cache_key = draws_key(self.identity, name, described, settings)
         found = self.cache.get("draws", cache_key)
         if found is not None:
             arrays, info = found
@@ -387,6 +375,34 @@ def problem_identity(described: dict[str, Any], data: PyTree[Array], seed: int) 
         "settings": described["settings"],
         "data": checksum.hexdigest(),
         "seed": seed,
+    }
+
+
+def shard_settings(budget: Budget) -> SamplerSettings:
+    """How a subposterior is sampled under a budget."""
+    return SamplerSettings(
+        num_draws=budget.draws_per_shard,
+        num_chains=budget.num_chains,
+        min_ess=budget.shard_ess * budget.draws_per_shard,
+        window_steps=budget.window_steps,
+    )
+
+
+def described_kind(kind: str, natural: bool) -> str:
+    """Draws that are densities in θ are others: the Jacobian has another share in them."""
+    return f"{kind}, natural" if natural else kind
+
+
+def draws_key(
+    identity: dict[str, Any], split: str, described: str, settings: SamplerSettings
+) -> dict[str, Any]:
+    """What determines the draws of a split's subposteriors, for the cache."""
+    return {
+        "version": SAMPLING_VERSION,
+        "problem": identity,
+        "split": split,
+        "kind": described,
+        "sampler": vars(settings),
     }
 
 

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.ndimage import gaussian_filter
 
 from dncbench import experiment
 from dncbench.bench import Bench
 from dncbench.budget import get as get_budget
+from dncbench.densities import joint, mass_levels
 from dncbench.errors import DncbenchError, UnknownNameError
 from dncbench.experiment import Case
 from dncbench.progress import Progress
@@ -158,17 +158,12 @@ def _contours(
     width: float,
 ) -> None:
     """Lines around the smallest regions that hold 25, 50, 75 and 95% of the draws."""
-    edges = [np.linspace(box[0][i], box[1][i], _BINS + 1) for i in (0, 1)]
-    counts, *_ = np.histogram2d(draws[:, 0], draws[:, 1], bins=edges)
-    density = gaussian_filter(counts, _SMOOTHING)
-    ordered = np.sort(density.ravel())[::-1]
-    mass = np.cumsum(ordered) / len(draws)
-    last = np.minimum(np.searchsorted(mass, _MASSES), len(mass) - 1)
-    levels = np.unique(ordered[last])
-    levels = levels[levels > 0]
+    density = joint(draws, box, _BINS, _SMOOTHING)
+    levels = mass_levels(density, len(draws), _MASSES)
     if not len(levels):  # the draws lie outside the box
         return
-    centres = [0.5 * (edge[1:] + edge[:-1]) for edge in edges]
+    step = (box[1] - box[0]) / _BINS
+    centres = [box[0][i] + step[i] * (np.arange(_BINS) + 0.5) for i in (0, 1)]
     axes.contour(*centres, density.T, levels=levels, colors=colour, linewidths=width)
 
 

@@ -323,7 +323,9 @@ def _doublings(
     """Doublings above the floor, and their standard errors, by split.
 
     Every metric of ``floor`` has the same weight; splits that lack one of them are left out.
+    A floor of zero has no multiples.
     """
+    floor = {metric: level for metric, level in floor.items() if level["mean"] > 0.0}
     found: dict[int, list[tuple[float, float]]] = {}
     for metric, level in floor.items():
         lowest = level["mean"]

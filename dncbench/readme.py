@@ -6,13 +6,14 @@ from dncbench import summary_tables
 from dncbench.errors import DataError
 from dncbench.summary import Summary
 
-BEGIN = "<!-- leaderboard: made by `dncbench leaderboard --update`, do not edit -->"
+BEGIN = "<!-- leaderboard: made by `dncbench publish --readme`, do not edit -->"
 END = "<!-- end of leaderboard -->"
+FIGURE = "![Error of every method in multiples of the noise floor](results/overview.svg)"
 
 
 def block(found: list[Summary]) -> str:
     """What stands between the marks."""
-    return "\n" + summary_tables.to_markdown(found) + "\n"
+    return f"\n{summary_tables.to_markdown(found)}\n{FIGURE}\n\n"
 
 
 def update(path: Path, found: list[Summary]) -> None:

@@ -100,36 +100,59 @@ def reference(
         cache: where it is kept.
         say: told what is being done.
     """
-    cache_key = {
+    kept = recall(problem, identity, budget, cache)
+    if kept is not None:
+        return kept
+    wanted = budget.reference_blocks * budget.num_draws
+    exact = problem.exact_draws(data, jax.random.fold_in(key, 1), wanted)
+    if exact is None and problem.permutations is not None:
+        # The second sampler does not sort labels; nothing could disagree with NUTS.
+        raise ContractError(
+            f"{identity['id']}: a problem with permutations must give exact_draws as well"
+        )
+    if exact is None:
+        pool, certificate = _certify(problem, data, key, budget, say)
+    else:
+        pool, certificate = _certify_exact(
+            problem, data, key, budget, np.asarray(exact, np.float64), say
+        )
+    cache.put("references", _cache_key(identity, budget), {"pool": pool}, certificate)
+    return _in_blocks(problem, budget, pool, certificate)
+
+
+def recall(
+    problem: Problem, identity: dict[str, Any], budget: Budget, cache: Cache
+) -> Reference | None:
+    """The reference that an earlier run left in the cache, or None; nothing is sampled.
+
+    Args:
+        problem, identity, budget, cache: as for :func:`reference`.
+    """
+    found = cache.get("references", _cache_key(identity, budget))
+    return None if found is None else _in_blocks(problem, budget, found[0]["pool"], found[1])
+
+
+def _cache_key(identity: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    return {
         "version": VERSION,
         "problem": identity,
         "blocks": budget.reference_blocks,
         "num_draws": budget.num_draws,
         "sampler": vars(settings_for(budget)),
     }
-    found = cache.get("references", cache_key)
-    if found is None:
-        wanted = budget.reference_blocks * budget.num_draws
-        exact = problem.exact_draws(data, jax.random.fold_in(key, 1), wanted)
-        if exact is None and problem.permutations is not None:
-            # The second sampler does not sort labels; nothing could disagree with NUTS.
-            raise ContractError(
-                f"{identity['id']}: a problem with permutations must give exact_draws as well"
-            )
-        if exact is None:
-            pool, certificate = _certify(problem, data, key, budget, say)
-        else:
-            pool, certificate = _certify_exact(
-                problem, data, key, budget, np.asarray(exact, np.float64), say
-            )
-        found = {"pool": pool}, certificate
-        cache.put("references", cache_key, *found)
-    arrays, certificate = found
+
+
+def _in_blocks(
+    problem: Problem,
+    budget: Budget,
+    pool: Float[np.ndarray, "BN d"],
+    certificate: dict[str, Any],
+) -> Reference:
     shape = (budget.reference_blocks, budget.num_draws, problem.dim)
-    theta = np.asarray(jax.vmap(problem.constrain)(jnp.asarray(arrays["pool"])))
+    theta = np.asarray(jax.vmap(problem.constrain)(jnp.asarray(pool)))
     independent = len(theta) if "exact" in certificate else certificate["nuts"]["min_ess_bulk"]
     ess = min(independent / budget.reference_blocks, budget.num_draws)
-    return Reference(arrays["pool"].reshape(shape), theta.reshape(shape), float(ess), certificate)
+    return Reference(pool.reshape(shape), theta.reshape(shape), float(ess), certificate)
 
 
 def noise_floor(

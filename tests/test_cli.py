@@ -20,6 +20,7 @@ EXAMPLES = {
     "leaderboard": "dncbench leaderboard --metric all --format csv > board.csv",
     "compare": "dncbench compare trojan2024",
     "figure": "dncbench figure trojan2024-2",
+    "report": "dncbench report --problem spambase --budget quick",
     "reference": "dncbench reference spambase",
     "scale": "dncbench scale --axis shards --values 2,4,8,16 --splits 5",
     "show": "dncbench show spambase",
@@ -102,6 +103,38 @@ def test_leaderboard_shows_the_rows_of_a_plugin(tiny, command):
     rows = {line.split()[1]: line for line in shown.stdout.splitlines() if line.startswith("│ ")}
     assert rows.keys() >= {"average", "median", "broken", "oracle", "noise"}
     assert "broken: 2 failed: " in shown.stdout
+
+
+def test_report_shows_the_draws_and_the_certificate_that_a_run_left(tiny, tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("the report samples nothing")
+
+    for module in ("dncbench.bench", "dncbench.reference"):
+        monkeypatch.setattr(f"{module}.sample", refuse)
+    common = ["report", *tiny.plugins, "--results", tiny.folder, "--cache", tiny.cache]
+    whole, bare = tmp_path / "whole.html", tmp_path / "bare.html"
+    assert _invoke(*common, "--output", whole).exit_code == 0
+    assert _invoke(*common, "--output", bare, "--no-draws").exit_code == 0
+    text = whole.read_text(encoding="utf-8")
+    # Two coordinates and their pair, of the three methods that did not fail.
+    assert text.count('<path class="truth"') == 3
+    assert text.count('<path class="series c') == 9
+    assert "two samplers that share no algorithm agree" in text
+    assert "<dt>elliptical slice</dt>" in text
+    assert "60 observations" in text
+    assert "RuntimeError: no luck on this shard" in text
+    text = bare.read_text(encoding="utf-8")
+    assert "built from records alone" in text
+    assert "<dt>elliptical slice</dt>" not in text
+    assert "RuntimeError: no luck on this shard" in text
+
+
+def test_report_from_an_empty_cache_says_what_it_lacks(tiny, tmp_path):
+    target = tmp_path / "page.html"
+    common = ["report", *tiny.plugins, "--results", tiny.folder, "--output", target]
+    assert _invoke(*common, "--cache", tmp_path / "empty").exit_code == 0
+    assert "the cache has no draws of these runs" in target.read_text(encoding="utf-8")
+    assert not (tmp_path / "empty").exists()
 
 
 def test_failed_cell_is_tried_again_and_good_ones_are_not(tiny):

@@ -27,12 +27,6 @@ from dncbench.errors import UnknownNameError
     show_default=True,
     type=click.Choice(["table", "md", "csv", "json", "latex"]),
 )
-@click.option(
-    "--update",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Put the summary into this Markdown file, between its leaderboard marks.",
-)
 @options.results
 @options.with_plugins
 def leaderboard(
@@ -43,7 +37,6 @@ def leaderboard(
     metrics: tuple[str, ...],
     summary_only: bool,
     style: str,
-    update: str | None,
     results: str | None,
 ) -> None:
     """Show the leaderboard made from the records.
@@ -54,11 +47,8 @@ def leaderboard(
       dncbench leaderboard --suite trojan2024 --summary
       dncbench leaderboard --track draws
       dncbench leaderboard --metric all --format csv > board.csv
-      dncbench leaderboard --budget quick --update README.md
     """
-    from pathlib import Path
-
-    from dncbench import readme, summary_tables, tables
+    from dncbench import summary_tables, tables
     from dncbench.leaderboard import HEADLINE, boards
     from dncbench.store import Records
     from dncbench.summary import summaries
@@ -81,10 +71,6 @@ def leaderboard(
         _require_tracks(tracks, {record["track"] for record in records})
     found = boards(records, problems, budgets, shown, tracks)
     overall = summaries(found)
-    if update:
-        readme.update(Path(update), overall)
-        click.echo(f"{update} is up to date with the records")
-        return
     if style == "table":
         screen.print_boards([] if summary_only else found, overall)
         return

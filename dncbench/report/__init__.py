@@ -1,0 +1,81 @@
+"""The report: everything that the records and the cache say, as one HTML file that loads nothing.
+
+Data first, looks later: :mod:`~dncbench.report.page` puts plain data together,
+:mod:`~dncbench.report.render` writes them down. The same records and cache give the same bytes.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dncbench import registry
+from dncbench.errors import DncbenchError
+from dncbench.leaderboard import Board
+from dncbench.report.page import Summary
+from dncbench.store import Cache, Records
+
+__all__ = ["build"]
+
+
+def build(
+    store: Records,
+    *,
+    problems: Iterable[str] = (),
+    budgets: Iterable[str] = (),
+    cache: str | Path | None = None,
+    draws: bool = True,
+    say: Callable[[str], None] = lambda message: None,
+) -> str:
+    """Make the page.
+
+    Args:
+        store: where the records are.
+        problems: names to keep; all where empty.
+        budgets: names to keep; all where empty.
+        cache: folder of draws; by default ``DNCBENCH_CACHE`` or the user's.
+        draws: whether to read the cache at all.
+        say: told what is being done.
+
+    Raises:
+        UnknownNameError: no such problem.
+        DncbenchError: there are no records of this kind.
+    """
+    from dncbench.report.grouping import groups
+    from dncbench.report.kept import read
+    from dncbench.report.page import page
+    from dncbench.report.render import html
+
+    problems, budgets, records = list(problems), list(budgets), list(store)
+    known = {record["identity"]["problem"]["name"] for record in records}
+    for name in problems:
+        if name not in known:
+            registry.get("problem", name)  # unknown names get suggestions
+    found = groups(records, problems, budgets)
+    if not found:
+        chosen = " ".join(
+            [*(f"--problem {p}" for p in problems), *(f"--budget {b}" for b in budgets)]
+        )
+        raise DncbenchError(
+            f"no records in {store.root / 'records'}{f' of {chosen}' if chosen else ''}; "
+            f"make some with: dncbench run {chosen}".rstrip()
+        )
+    kept = []
+    for group in found:
+        say(f"{group.board.problem}: reading what the cache has")
+        kept.append(read(group, Cache(cache) if draws else None))
+    say("writing the page")
+    return html(page(found, kept, _over_problems([group.board for group in found])))
+
+
+def _over_problems(boards: list[Board]) -> list[Summary]:
+    from dncbench import summary_tables
+    from dncbench.summary import summaries
+
+    return [
+        Summary(
+            summary_tables.title(each),
+            " ".join([summary_tables.LEGEND, *summary_tables.notes(each)]),
+            summary_tables.header(each),
+            summary_tables.cells(each),
+        )
+        for each in summaries(boards)
+    ]

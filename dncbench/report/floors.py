@@ -1,0 +1,87 @@
+"""How far above the noise floor: the one number that makes metrics and problems comparable."""
+
+from dataclasses import dataclass
+
+from dncbench.leaderboard import HEADLINE, REFERENCE_TRACK, Board, Row
+
+WORST = "worst"
+"""The largest multiple over the headline metrics: a merge must be right in all of them."""
+
+LEVELS = (3.0, 10.0, 30.0, 100.0)
+"""Multiples of the floor where one colour ends and the next begins."""
+
+LEVEL_NAMES = ("at the floor", "up to 3", "3 to 10", "10 to 30", "30 to 100", "above 100")
+
+
+@dataclass(frozen=True)
+class Height:
+    """Where a method stands above the floor in one metric of one board.
+
+    Attributes:
+        multiple: mean over splits divided by the floor's mean.
+        level: index into :data:`LEVEL_NAMES`.
+    """
+
+    multiple: float
+    level: int
+
+
+def height(board: Board, row: Row, metric: str) -> Height | None:
+    """The height of one cell; None without a figure, or where perfect draws read zero.
+
+    Args:
+        board: that the row is of.
+        row: a method.
+        metric: a metric id, or :data:`WORST`.
+    """
+    if metric == WORST:
+        each = [height(board, row, one) for one in headline(board)]
+        found = [one for one in each if one is not None]
+        if not found or len(found) < len(each):
+            return None
+        return Height(max(one.multiple for one in found), max(one.level for one in found))
+    score = row.scores.get(metric)
+    floor = board.floor[metric]["mean"] if metric in board.floor else 0.0
+    if score is None or floor <= 0:
+        return None
+    multiple = score.mean / floor
+    return Height(multiple, 0 if score.at_floor else _level(multiple))
+
+
+def headline(board: Board) -> list[str]:
+    """Ids of the headline metrics that the board has."""
+    return [metric for metric in board.metrics if metric.rpartition("@")[0] in HEADLINE]
+
+
+def _level(multiple: float) -> int:
+    return 1 + sum(multiple > limit for limit in LEVELS)
+
+
+def multiple_text(height: Height) -> str:
+    """Two significant digits: ``1.2``, ``34``, ``1.2k``."""
+    value = height.multiple
+    for unit in ("", "k", "M"):
+        if value < 995:
+            return f"{value:.0f}{unit}" if value >= 9.95 else f"{value:.1f}{unit}"
+        value /= 1000
+    return "above 1G"
+
+
+def best_first(boards: list[Board]) -> list[str]:
+    """All methods of the boards, what is no merge last.
+
+    The order is by the mean over boards of the rank of the worst multiple; a board without
+    a figure counts as a last place.
+    """
+    tracks = {row.method: row.track for board in boards for row in board.rows}
+    places: dict[str, list[int]] = {method: [] for method in tracks}
+    for board in boards:
+        heights = {row.method: height(board, row, WORST) for row in board.rows}
+        known = {method: found.multiple for method, found in heights.items() if found is not None}
+        for method, ranks in places.items():
+            own = known.get(method)
+            better = [one for one in known.values() if own is not None and one < own]
+            ranks.append(len(tracks) if own is None else len(better))
+    return sorted(
+        tracks, key=lambda method: (tracks[method] == REFERENCE_TRACK, sum(places[method]), method)
+    )

@@ -1,0 +1,245 @@
+"""Everything that the page says, as plain data; nothing of how it looks."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dncbench import registry, tables
+from dncbench.leaderboard import REFERENCE_TRACK
+from dncbench.report import pareto, tabulate
+from dncbench.report.cells import Cell, Environments, cell, command, no_record, num_splits
+from dncbench.report.features import QUESTIONS, UNKNOWN, answer
+from dncbench.report.floors import WORST, best_first, headline
+from dncbench.report.grouping import Group
+from dncbench.report.kept import Kept
+
+CURVE = "learning_curve"
+"""Entry of a merge's ``info`` that is drawn: losses in the order of training."""
+
+
+_LEADERS = 3
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table over all problems, e.g. aggregated ranks.
+
+    Attributes:
+        title, note: above it.
+        header: column titles.
+        rows: texts.
+    """
+
+    title: str
+    note: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass
+class Section:
+    """One board's part of the page.
+
+    Attributes:
+        number: its place on the page.
+        title: the problem with its settings; ``terms`` are the rest of what it was made under.
+        grade, failures: of the reference.
+        cells: by method, in the order of the page's methods.
+        table: the board's.
+        tracks: that its rows have.
+        fronts: for each headline metric the points of accuracy against time.
+        untimed: methods without seconds.
+        curves: learning curves by method.
+        kept: certificate, drawings, source.
+        classes: for each question the class and the value.
+        notes: of the leaderboard.
+        records: how many there are.
+        commits, days, budget: where the records come from.
+    """
+
+    number: int
+    title: str
+    terms: str
+    grade: str
+    failures: list[str]
+    cells: list[Cell]
+    table: tabulate.Table
+    tracks: list[str]
+    floor: dict[str, dict[str, float]]
+    fronts: dict[str, list[pareto.Point]]
+    untimed: list[str]
+    curves: dict[str, list[float]]
+    kept: Kept
+    classes: list[tuple[str, str]]
+    notes: list[str]
+    records: int
+    commits: list[str]
+    days: str
+    budget: list[tuple[str, str]]
+
+    @property
+    def anchor(self) -> str:
+        """Of the section on the page."""
+        return f"problem-{self.number}"
+
+
+@dataclass
+class Page:
+    """The whole report.
+
+    Attributes:
+        metrics: id and name of each that the overview can show; the first is shown.
+        methods: columns of the overview.
+        sections: rows of the overview, and what follows it.
+        environments: that cells refer to.
+        states: how many records have which status.
+        leaders: the methods that are at the floor on most boards, with how many.
+        unreached: how many boards have no merge at the floor.
+        summaries: tables over all problems.
+        metric_help: one line for each metric.
+    """
+
+    metrics: list[tuple[str, str]]
+    methods: list[str]
+    sections: list[Section]
+    environments: list[list[list[str]]]
+    states: dict[str, int]
+    leaders: list[tuple[str, int]]
+    unreached: int
+    summaries: list[Summary] = field(default_factory=list)
+    metric_help: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def days(self) -> str:
+        """First and last day of all records."""
+        found = sorted(day for s in self.sections if s.days for day in s.days.split(" to "))
+        if not found:
+            return ""
+        return " to ".join(dict.fromkeys([found[0], found[-1]]))
+
+
+def page(groups: list[Group], kept: list[Kept], summaries: Sequence[Summary] = ()) -> Page:
+    """Put the page together.
+
+    Args:
+        groups: boards with their records.
+        kept: what the cache adds to each of them.
+        summaries: tables over all problems, shown after the overview.
+    """
+    methods = _methods(groups)
+    environments = Environments()
+    sections = [
+        _section(number, group, extra, methods, environments)
+        for number, (group, extra) in enumerate(zip(groups, kept, strict=True))
+    ]
+    metrics = list(dict.fromkeys(metric for group in groups for metric in group.board.metrics))
+    states = Counter(record["status"] for group in groups for record in _records(group))
+    known = {entry.id: entry.summary for entry in registry.entries("metric")}
+    at_floor = [_at_floor(section) for section in sections]
+    return Page(
+        metrics=[(WORST, "the worst of " + ", ".join(_headline_names(groups)))]
+        + [(metric, metric.rpartition("@")[0]) for metric in metrics],
+        methods=list(methods),
+        sections=sections,
+        environments=environments.described,
+        states=dict(states.most_common()),
+        leaders=Counter(method for found in at_floor for method in found).most_common(_LEADERS),
+        unreached=sum(not found for found in at_floor),
+        summaries=list(summaries),
+        metric_help=[(metric, known[metric]) for metric in metrics if metric in known],
+    )
+
+
+def _at_floor(section: Section) -> list[str]:
+    """The merges at the floor in every headline metric, by sampling that converged."""
+    return [
+        cell.method
+        for cell in section.cells
+        if cell.track != REFERENCE_TRACK and not cell.unreliable and cell.level == 0
+    ]
+
+
+def _headline_names(groups: list[Group]) -> list[str]:
+    ids = dict.fromkeys(metric for group in groups for metric in headline(group.board))
+    return [metric.rpartition("@")[0] for metric in ids]
+
+
+def _records(group: Group) -> list[dict[str, Any]]:
+    return [record for records in group.records.values() for record in records]
+
+
+_Methods = dict[str, tuple[str, dict[str, Any]]]
+"""By label: the track, and the method's part of a record's identity."""
+
+
+def _methods(groups: list[Group]) -> _Methods:
+    """The methods of all boards, in the order of the overview."""
+    found = {
+        row.method: (row.track, group.records[row.method][0]["identity"]["method"])
+        for group in groups
+        for row in group.board.rows
+    }
+    return {method: found[method] for method in best_first([group.board for group in groups])}
+
+
+def _command(group: Group, method: dict[str, Any]) -> str:
+    splits = max(num_splits(records) for records in group.records.values())
+    return command(group.identity | {"method": method}, splits)
+
+
+def _section(
+    number: int, group: Group, kept: Kept, methods: "_Methods", environments: Environments
+) -> Section:
+    board, records = group.board, _records(group)
+    made = {
+        row.method: cell(board, row, group.records[row.method], environments) for row in board.rows
+    }
+    cells = [
+        made.get(label) or no_record(label, track, _command(group, method))
+        for label, (track, method) in methods.items()
+    ]
+    days = sorted(record["created"][:10] for record in records if record.get("created"))
+    commits = {record["environment"].get("commit") for record in records}
+    budget = group.identity["budget"].items()
+    return Section(
+        number=number,
+        title=board.problem,
+        terms=tables.title(board).removeprefix(f"{board.problem}: "),
+        grade=board.grade,
+        failures=sorted({line for record in records for line in record["reference"]["failures"]}),
+        cells=cells,
+        table=tabulate.table(board, made),
+        tracks=sorted({row.track for row in board.rows}),
+        floor=board.floor,
+        fronts={metric: pareto.points(board, metric) for metric in headline(board)},
+        untimed=pareto.untimed(board),
+        curves=_curves(group),
+        kept=kept,
+        classes=[answer(kept.features, question) for question in QUESTIONS],
+        notes=tables.notes(board),
+        records=len(records),
+        commits=sorted(commit for commit in commits if commit),
+        days=" to ".join(dict.fromkeys([days[0], days[-1]])) if days else "",
+        budget=[(name, str(value)) for name, value in sorted(budget)],
+    )
+
+
+def _curves(group: Group) -> dict[str, list[float]]:
+    """The learning curve of each method that records one, of its first such split."""
+    found: dict[str, list[float]] = {}
+    for method, records in group.records.items():
+        for record in records:
+            curve = record.get("info", {}).get(CURVE)
+            if isinstance(curve, list) and len(curve) > 1:
+                found.setdefault(method, [float(value) for value in curve])
+    return found
+
+
+def choices(page: Page) -> list[tuple[str, list[str]]]:
+    """For each question its field and the classes that some problem falls into."""
+    made = []
+    for place, question in enumerate(QUESTIONS):
+        present = {section.classes[place][0] for section in page.sections}
+        made.append((question.field, [n for n in (*question.names, UNKNOWN) if n in present]))
+    return made

@@ -1,0 +1,106 @@
+"""The page as HTML: one file that loads nothing."""
+
+import base64
+import hashlib
+import json
+import re
+from importlib import resources
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from dncbench.report import curves, scatter
+from dncbench.report.cells import NO_HEAT
+from dncbench.report.features import QUESTIONS
+from dncbench.report.floors import LEVEL_NAMES, WORST
+from dncbench.report.page import Page, Section, choices
+
+
+def html(page: Page) -> str:
+    """The whole file; the same page gives the same bytes."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("dncbench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["join_counts"] = lambda counts: ", ".join(
+        f"{count} {name}" for name, count in counts.items()
+    )
+    environment.filters["breakable"] = _breakable
+    style, script = _template("style.css"), _template("script.js")
+    numbers = {method: number for number, method in enumerate(page.methods)}
+    return environment.get_template("page.html.j2").render(
+        page=page,
+        questions=QUESTIONS,
+        choices=choices(page),
+        level_names=LEVEL_NAMES,
+        worst=WORST,
+        numbers=numbers,
+        charts={"scatter": scatter.scatter, **vars(curves)},
+        default_methods={section.anchor: _shown_first(section) for section in page.sections},
+        policy=f"default-src 'none'; img-src data:; style-src {_source(style)}; "
+        f"script-src {_source(script)}",
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(embedded(_data(page))),
+    )
+
+
+def embedded(value: Any) -> str:
+    """JSON that is safe inside a script element: no ``<``, ``>`` or ``&``."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _breakable(label: str) -> Markup:
+    """A label that may go on in another line after each of its settings."""
+    return Markup(re.sub(r"(?=\[)|(?<=,)", "<wbr>", str(escape(label))))
+
+
+def _shown_first(section: Section, most: int = 3) -> list[str]:
+    """Methods whose overlays are shown at first: the best merges, as the board has them."""
+    drawn = section.kept.marginals[0].lines if section.kept.marginals else {}
+    order = [line[0].text for line in section.table.lines]
+    tracks = {cell.method: cell.track for cell in section.cells}
+    return [m for m in order if m in drawn and tracks[m] != "reference"][:most]
+
+
+def _template(name: str) -> str:
+    return (resources.files("dncbench.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _source(content: str) -> str:
+    digest = hashlib.sha256(content.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _data(page: Page) -> dict[str, Any]:
+    """What the script needs: every cell's detail, and what each problem is like."""
+    metrics = [metric for metric, _ in page.metrics]
+    return {
+        "metrics": [name for _, name in page.metrics],
+        "environments": page.environments,
+        "questions": [question.field for question in QUESTIONS],
+        "sections": [
+            {
+                "title": section.title,
+                "terms": section.terms,
+                "anchor": section.anchor,
+                "classes": [name for name, _ in section.classes],
+                "cells": [
+                    {
+                        **vars(cell),
+                        "heat": [cell.heat.get(metric, NO_HEAT) for metric in metrics],
+                        "marks": [cell.marks.get(metric, "") for metric in metrics],
+                        "unreliable": cell.unreliable,
+                    }
+                    for cell in section.cells
+                ],
+            }
+            for section in page.sections
+        ],
+    }

@@ -1,0 +1,48 @@
+"""What is published in this repository is what its records say, byte for byte."""
+
+import pytest
+from handmade import REPOSITORY
+
+from dncbench import readme
+from dncbench.publishing import leaderboard_text, published_boards
+from dncbench.report.overview_figure import svg
+from dncbench.store import Records
+from dncbench.summary import summaries
+
+RESULTS = REPOSITORY / "results"
+REMEDY = "run: dncbench publish --readme README.md"
+
+
+@pytest.fixture(scope="module")
+def boards():
+    found = published_boards(Records(RESULTS))
+    assert found, "there are no records to publish"
+    return found
+
+
+def test_the_leaderboard_is_up_to_date(boards) -> None:
+    assert (RESULTS / "leaderboard.md").read_text(encoding="utf-8") == leaderboard_text(boards), (
+        REMEDY
+    )
+
+
+def test_the_overview_figure_is_up_to_date(boards) -> None:
+    assert (RESULTS / "overview.svg").read_text(encoding="utf-8") == svg(boards), REMEDY
+
+
+def test_the_readmes_block_is_up_to_date(boards) -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    _, begin, rest = text.partition(readme.BEGIN)
+    block, end, _ = rest.partition(readme.END)
+    assert begin, "README.md has no leaderboard block"
+    assert end, "README.md has no end of its leaderboard block"
+    assert block == readme.block(summaries(boards)), REMEDY
+
+
+def test_no_record_is_stale_or_holds_a_path(boards) -> None:
+    assert sum(board.stale for board in boards) == 0
+    for file in (RESULTS / "records").rglob("*.json"):
+        text = file.read_text(encoding="utf-8")
+        assert "/home/" not in text, file
+        assert "/tmp/" not in text, file
+        assert "/root/" not in text, file
