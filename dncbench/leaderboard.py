@@ -91,6 +91,7 @@ class Board:
     Attributes:
         problem, scheme, budget, seed, space: the terms every row was made under.
         metrics: metric ids, in column order.
+        ranking: those of them that decide the order.
         floor: for each metric the mean and sd between sets of reference draws.
         grade: of the reference.
         rows: best first.
@@ -103,6 +104,7 @@ class Board:
     seed: int
     space: str
     metrics: list[str]
+    ranking: list[str]
     floor: dict[str, dict[str, float]]
     grade: str
     rows: list[Row]
@@ -115,6 +117,7 @@ def boards(
     budgets: Iterable[str] = (),
     metrics: Iterable[str] = HEADLINE,
     tracks: Iterable[str] = (),
+    ranked_by: Iterable[str] = (),
 ) -> list[Board]:
     """Group records into boards.
 
@@ -124,11 +127,12 @@ def boards(
         budgets: names to keep; all where empty.
         metrics: names to show; all where empty.
         tracks: to keep beside the reference, and to rank among themselves; all where empty.
+        ranked_by: names of the metrics that decide the order; those shown where empty.
     """
-    metrics = tuple(metrics)
+    metrics, ranked_by = tuple(metrics), tuple(ranked_by)
     records, problems, budgets = list(records), set(problems), set(budgets)
     kept_tracks = {*tracks, REFERENCE_TRACK} if tracks else None
-    current = _current_ids(records)
+    current = current_ids(records)
     grouped: dict[tuple, list[dict[str, Any]]] = {}
     stale: dict[tuple, int] = {}
     for record in records:
@@ -139,28 +143,33 @@ def boards(
             continue
         if kept_tracks is not None and record["track"] not in kept_tracks:
             continue
-        key = (
-            identity["problem"]["label"],
-            identity["split"]["scheme"],
-            canonical(identity["budget"]),
-            identity["seed"],
-            identity["space"],
-        )
+        key = terms(identity)
         grouped.setdefault(key, [])
         fresh = all(
-            _is_current(identity[kind]["id"], current[kind]) for kind in ("problem", "method")
+            is_current(identity[kind]["id"], current[kind]) for kind in ("problem", "method")
         )
         if fresh:
             grouped[key].append(record)
         else:
             stale[key] = stale.get(key, 0) + 1
     return [
-        _board(key, group, stale.get(key, 0), current["metric"], metrics)
+        _board(key, group, stale.get(key, 0), current["metric"], metrics, ranked_by)
         for key, group in sorted(grouped.items())
     ]
 
 
-def _current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+def terms(identity: dict[str, Any]) -> tuple:
+    """What the cells of one board have in common; boards are sorted by it."""
+    return (
+        identity["problem"]["label"],
+        identity["split"]["scheme"],
+        canonical(identity["budget"]),
+        identity["seed"],
+        identity["space"],
+    )
+
+
+def current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """For each kind the present id of every name.
 
     That of the registry, or, for a plugin that is not loaded now, the newest recorded.
@@ -178,7 +187,8 @@ def _current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     return current
 
 
-def _is_current(identifier: str, current: dict[str, str]) -> bool:
+def is_current(identifier: str, current: dict[str, str]) -> bool:
+    """Whether an id has the version that its name has now."""
     return current[identifier.rpartition("@")[0]] == identifier
 
 
@@ -188,6 +198,7 @@ def _board(
     stale: int,
     current: dict,
     wanted: tuple[str, ...],
+    ranked_by: tuple[str, ...],
 ) -> Board:
     problem, scheme, budget_contents, seed, space = key
     budget = json.loads(budget_contents)["name"]
@@ -201,7 +212,7 @@ def _board(
             metric
             for record in scored
             for metric in record["metrics"]
-            if _is_current(metric, current) and (not wanted or metric.rpartition("@")[0] in wanted)
+            if is_current(metric, current) and (not wanted or metric.rpartition("@")[0] in wanted)
         },
         key=lambda metric: (places.get(metric.rpartition("@")[0], 9), metric),
     )
@@ -218,8 +229,11 @@ def _board(
         _rank(scores, figures, rows)
         for score in scores.values():
             score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
+    ranking = [
+        metric for metric in metrics if not ranked_by or metric.rpartition("@")[0] in ranked_by
+    ]
     for name, row in rows.items():
-        row.doublings = _doublings(by_method[name], floor)
+        row.doublings = _doublings(by_method[name], {metric: floor[metric] for metric in ranking})
         if row.doublings:
             row.overall = _score(list(row.doublings.values()), row)
     overall = {name: row.overall for name, row in rows.items() if row.overall is not None}
@@ -241,6 +255,7 @@ def _board(
         seed,
         space,
         metrics,
+        ranking,
         floor,
         max(grades, default="?"),
         sorted(rows.values(), key=order),

@@ -73,7 +73,7 @@ def summaries(boards: Sequence[Board]) -> list[Summary]:
     """A summary for each budget and seed of which there are at least two boards."""
     grouped: dict[tuple[str, int], list[Board]] = {}
     for board in boards:
-        if board.metrics:
+        if board.ranking:
             grouped.setdefault((board.budget, board.seed), []).append(board)
     return [_summarise(group) for group in grouped.values() if len(group) > 1]
 
@@ -94,7 +94,7 @@ def _summarise(boards: list[Board]) -> Summary:
     summary = Summary(
         boards[0].budget,
         boards[0].seed,
-        boards[0].metrics,
+        boards[0].ranking,
         [title_of(board) for board in boards],
         _weights(boards),
         [],

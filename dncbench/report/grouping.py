@@ -6,7 +6,6 @@ from typing import Any
 
 from dncbench import leaderboard
 from dncbench.leaderboard import Board
-from dncbench.store import canonical
 
 
 @dataclass
@@ -38,7 +37,7 @@ def groups(
         budgets: names to keep; all where empty.
     """
     problems, budgets = set(problems), set(budgets)
-    current = leaderboard._current_ids(records)
+    current = leaderboard.current_ids(records)
     found: dict[tuple, dict[str, list[dict[str, Any]]]] = {}
     for record in records:
         identity = record["identity"]
@@ -46,14 +45,16 @@ def groups(
             continue
         if budgets and identity["budget"]["name"] not in budgets:
             continue
-        methods = found.setdefault(_terms(identity), {})
+        methods = found.setdefault(leaderboard.terms(identity), {})
         if all(
-            leaderboard._is_current(identity[kind]["id"], current[kind])
+            leaderboard.is_current(identity[kind]["id"], current[kind])
             for kind in ("problem", "method")
         ):
             methods.setdefault(identity["method"]["label"], []).append(record)
     # The boards come in the order of the same terms.
-    boards = leaderboard.boards(records, problems, budgets, metrics=())
+    boards = leaderboard.boards(
+        records, problems, budgets, metrics=(), ranked_by=leaderboard.HEADLINE
+    )
     paired = zip(boards, sorted(found.items()), strict=True)
     return [
         Group(
@@ -66,13 +67,3 @@ def groups(
         for board, (_, methods) in paired
         if board.rows
     ]
-
-
-def _terms(identity: dict[str, Any]) -> tuple:
-    return (
-        identity["problem"]["label"],
-        identity["split"]["scheme"],
-        canonical(identity["budget"]),
-        identity["seed"],
-        identity["space"],
-    )
