@@ -131,10 +131,11 @@ def test_seconds_beside_other_work_give_way_to_quiet_ones(written) -> None:
     assert quiet.exponents["after_sampling"].slope == pytest.approx(2)
     assert not quiet.points[0].beside_other_work
     assert busy.points[0].beside_other_work
+    assert busy.exponents["after_sampling"].slope is None
     rows = {row[0]: row for row in tables.cells(study)}
     column = tables.header(study).index("seconds exponent")
-    assert rows["swiss"][column].startswith("~")
-    assert not rows["consensus"][column].startswith("~")
+    assert rows["swiss"][column : column + 2] == ["timed beside other work", "~20 → ~20"]
+    assert "~" not in rows["consensus"][column + 1]
 
 
 # ---------------------------------------------------------------- what is read

@@ -38,7 +38,7 @@ class Point:
         standard_errors: Monte Carlo standard errors of those means.
         floors: by metric name, mean of the noise floor.
         seconds: by phase, means over splits: of the quiet ones, where there are any.
-        beside_other_work: no split was timed on a quiet machine.
+        beside_other_work: no split was timed on a quiet machine, so seconds are not fitted.
         bytes: mean over splits of what crossed the network.
         unreliable: the merge's own sampling did not converge in some split.
         reason: why figures are missing, of all splits or of some; "" where none are.
@@ -193,10 +193,8 @@ def _exponents(points: list[Point]) -> dict[str, Exponent]:
         errors = {p.value: (p.errors[metric], _mute(p, metric)) for p in scored}
         found[metric] = _fit(errors)
     for phase in (*PHASES, AFTER_SAMPLING):
-        spans = {point.value: point.seconds[phase] for point in scored}
-        found[phase] = _fit(
-            {value: (s, "" if s > LEAST_SECONDS else "under 1 ms") for value, s in spans.items()}
-        )
+        spans = {p.value: (p.seconds[phase], _untimed(p, phase)) for p in scored}
+        found[phase] = _fit(spans)
     found["bytes"] = _fit(
         {p.value: (p.bytes or 0.0, "" if p.bytes else "nothing is sent") for p in scored}
     )
@@ -210,6 +208,13 @@ def _mute(point: Point, metric: str) -> str:
     if (point.multiple(metric) or 0.0) <= CLEAR_OF_FLOOR:
         return "at the noise floor"
     return ""
+
+
+def _untimed(point: Point, phase: str) -> str:
+    """Why seconds say nothing of how the method scales; "" where they do."""
+    if point.beside_other_work:
+        return "timed beside other work"
+    return "" if point.seconds[phase] > LEAST_SECONDS else "under 1 ms"
 
 
 def _fit(readings: dict[float, tuple[float, str]]) -> Exponent:

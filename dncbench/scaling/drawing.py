@@ -88,9 +88,10 @@ def _figure(study: Study) -> Any:
     figure.text(
         0.02,
         0.1 / size[1],
-        "Blue: the method of the row; grey: all others; orange, dashed: the noise floor. Hollow: "
-        "its own sampling did not converge.\nCrosses: no figures, for a reason that the table "
-        "gives. Numbers: exponent ± standard error. Logarithmic axes.",
+        "Blue: the method of the row; grey: all others; orange, dashed: the noise floor. Numbers: "
+        "exponent ± standard error. Logarithmic axes.\nHollow, and not fitted: its own sampling "
+        "did not converge; timed beside other work. Crosses: no figures, for a reason that the "
+        "table gives.",
         fontsize=7,
         va="bottom",
     )
@@ -121,7 +122,8 @@ def _panel(axes: Any, study: Study, curve: Curve, column: _Column) -> None:
         )  # fmt: skip
     readings = _readings(curve, column.group, column.key)
     axes.plot(study.values, readings, color=_OURS, linewidth=1.3, zorder=3)
-    hollow = np.array([p.unreliable and column.group == "errors" for p in curve.points])
+    doubt = {"errors": "unreliable", "seconds": "beside_other_work"}.get(column.group, "")
+    hollow = np.array([bool(doubt) and getattr(p, doubt) for p in curve.points])
     for chosen, inside in ((~hollow, _OURS), (hollow, "white")):
         axes.plot(
             np.array(study.values)[chosen], readings[chosen], linestyle="none", marker="o",

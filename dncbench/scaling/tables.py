@@ -20,9 +20,9 @@ LEGEND = (
     "exponent ± standard error of a power law, by least squares on logarithms, and how many "
     "values were fitted where not all; then the readings at both ends. Errors are means over "
     f"splits (multiples of the noise floor); only those above {CLEAR_OF_FLOOR:g} floors are "
-    f"fitted. Seconds: fit of the slowest shard, and merge; below {1000 * LEAST_SECONDS:g} ms "
-    "they say nothing. ~ timed beside other work. ? the merge's own sampling did not converge: "
-    "left out of the fit."
+    "fitted, and none whose own sampling did not converge (?). Seconds: fit of the slowest "
+    f"shard, and merge; below {1000 * LEAST_SECONDS:g} ms, or timed beside other work (~), "
+    "they are not fitted."
 )
 
 
@@ -66,10 +66,9 @@ def _row(curve: Curve, metrics: list[str]) -> list[str]:
             exponent_text(curve.exponents.get(metric), len(curve.points)),
             f"{_error_text(first, metric)} → {_error_text(last, metric)}",
         ]
-    busy = "~" * any(point.beside_other_work for point in curve.points)
     row += [
-        busy + exponent_text(curve.exponents[AFTER_SAMPLING], len(curve.points)),
-        " → ".join(seconds_text(point.seconds.get(AFTER_SAMPLING)) for point in (first, last)),
+        exponent_text(curve.exponents[AFTER_SAMPLING], len(curve.points)),
+        f"{_seconds_text(first)} → {_seconds_text(last)}",
         exponent_text(curve.exponents["bytes"], len(curve.points)),
         " → ".join(
             bytes_text(None if point.bytes is None else round(point.bytes))
@@ -94,6 +93,10 @@ def _error_text(point: Point, metric: str) -> str:
     if multiple is None:
         return "-"
     return f"{point.errors[metric]:.3g} ({multiple:.1f}×){'?' * point.unreliable}"
+
+
+def _seconds_text(point: Point) -> str:
+    return "~" * point.beside_other_work + seconds_text(point.seconds.get(AFTER_SAMPLING))
 
 
 def notes(study: Study) -> list[str]:
