@@ -99,9 +99,9 @@ def _run(shards: Shards, spec: str) -> Any:
 
 def _measured(shards: Shards, spec: str) -> dict[str, Any]:
     """What :func:`_measure` gives, measured once for each commit."""
-    parameters.method(spec)  # or skip
     kept = Path(re.sub(r"\W", "-", spec) + ".json")
     if not kept.exists():
+        parameters.method(spec)  # or skip
         # Stays if the process dies or runs out of time, so that no other benchmark repeats it.
         kept.write_text(json.dumps({"failed": "an earlier benchmark of it did not finish"}))
         kept.write_text(json.dumps(_measure(shards, spec)))

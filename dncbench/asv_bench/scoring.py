@@ -16,11 +16,12 @@ class Metrics(WithShards):
     repeat = (3, 20, 3.0)
 
     def setup(self, shards: Shards, metric: str) -> None:
-        """Score once, as a board does before: what depends on the truth alone is then there."""
+        """Score once, as a board has done before: what depends on the truth alone is then kept."""
         self._metric = parameters.metric(metric)
-        self._merged = as_sample(shards["fresh"], shards)
         self._truth = as_sample(shards["truth"], shards)
-        self._metric(self._merged, self._truth)
+        self._metric(as_sample(shards["fresh"], shards), self._truth)
+        # Another object, like the next merge's draws: of it, nothing was kept.
+        self._merged = as_sample(shards["fresh"], shards)
 
     def time_metrics(self, shards: Shards, metric: str) -> None:
         """One figure with its standard error."""
