@@ -135,7 +135,7 @@ def test_the_page_opens_with_who_reaches_the_floor(shown):
     said = " ".join(" ".join(text for _, text in shown.reader.texts).split())
     assert (
         "as good as perfect draws, in all headline metrics: good (1 of 2). "
-        "No merge is on 1 of 2." in said
+        "On 1 of 2 no merge gets there." in said
     )
 
 
