@@ -54,13 +54,17 @@ def test_folders_of_methods_and_problems_are_relative_symlinks(tracked):
 
 
 def test_wheel_holds_exactly_the_tracked_modules_and_tables(tracked, wheel):
-    tops, kinds = ("dncbench", "methods", "problems"), (".py", ".toml")
+    tops, kinds = ("dncbench", "methods", "problems"), (".py", ".toml", ".j2", ".css", ".js")
     expected = {
         _installed_name(name)
         for name in tracked
         if name.endswith(kinds) and Path(name).parts[0] in tops
     }
-    assert {"dncbench/methods/consensus.py", "dncbench/problems/suites.toml"} < expected
+    assert {
+        "dncbench/methods/consensus.py",
+        "dncbench/problems/suites.toml",
+        "dncbench/report/templates/page.html.j2",
+    } < expected
     assert {name for name in wheel if name.endswith(kinds)} == expected
 
 

@@ -24,7 +24,7 @@ from dncbench.report.grouping import groups
 from dncbench.report.kept import Kept
 from dncbench.report.overlays import WIDTH, contours, overlays, telling
 from dncbench.report.overview_figure import svg
-from dncbench.report.page import page
+from dncbench.report.page import distinguishing_terms, page
 from dncbench.report.render import embedded, html
 from dncbench.store import Records
 
@@ -132,9 +132,17 @@ def test_every_cell_is_there_whatever_became_of_it(shown):
 def test_the_page_opens_with_who_reaches_the_floor(shown):
     assert shown.page.leaders == [("good", 1)]
     assert shown.page.unreached == 1
-    (lead,) = [t for t in shown.reader.texts if "of 2)" in t[1]]
-    assert lead[1].split("\n")[0].strip() == "(1 of 2)."
-    assert lead[1].strip().endswith("On 1 of 2 no merge is.")
+    said = " ".join(" ".join(text for _, text in shown.reader.texts).split())
+    assert (
+        "as good as perfect draws, in all headline metrics: good (1 of 2). "
+        "On 1 of 2 no merge gets there." in said
+    )
+
+
+def test_terms_that_all_problems_share_are_not_repeated():
+    made = page(groups([record("a"), record("a", seed=7)]), [Kept(), Kept()])
+    assert distinguishing_terms(made) == ["seed 0", "seed 7"]
+    assert distinguishing_terms(page(groups([record("a")]), [Kept()])) == [""]
 
 
 def test_a_cell_says_where_it_comes_from(shown):

@@ -138,7 +138,7 @@ def page(groups: list[Group], kept: list[Kept], summaries: Sequence[Summary] = (
     known = {entry.id: entry.summary for entry in registry.entries("metric")}
     at_floor = [_at_floor(section) for section in sections]
     return Page(
-        metrics=[(WORST, "the worst of " + ", ".join(_headline_names(groups)))]
+        metrics=[(WORST, "the worst of " + (", ".join(_headline_names(groups)) or "none"))]
         + [(metric, metric.rpartition("@")[0]) for metric in metrics],
         methods=list(methods),
         sections=sections,
@@ -234,6 +234,13 @@ def _curves(group: Group) -> dict[str, list[float]]:
             if isinstance(curve, list) and len(curve) > 1:
                 found.setdefault(method, [float(value) for value in curve])
     return found
+
+
+def distinguishing_terms(page: Page) -> list[str]:
+    """Of each section's terms those that not all sections have."""
+    parts = [section.terms.split(", ") for section in page.sections]
+    common = set(parts[0]).intersection(*parts[1:])
+    return [", ".join(part for part in own if part not in common) for own in parts]
 
 
 def choices(page: Page) -> list[tuple[str, list[str]]]:

@@ -13,7 +13,7 @@ from dncbench.report import curves, scatter
 from dncbench.report.cells import NO_HEAT
 from dncbench.report.features import QUESTIONS
 from dncbench.report.floors import LEVEL_NAMES, WORST
-from dncbench.report.page import Page, Section, choices
+from dncbench.report.page import Page, Section, choices, distinguishing_terms
 
 
 def html(page: Page) -> str:
@@ -37,6 +37,7 @@ def html(page: Page) -> str:
         page=page,
         questions=QUESTIONS,
         choices=choices(page),
+        short_terms=distinguishing_terms(page),
         level_names=LEVEL_NAMES,
         worst=WORST,
         numbers=numbers,
