@@ -61,6 +61,8 @@ def shown(browser, file):
         event["params"]["request"]["url"]
         for event in events
         if event["method"] == "Network.requestWillBeSent"
+        # The tab that Chromium starts with may still be loading parts of the browser itself.
+        and not event["params"]["documentURL"].startswith("chrome:")
     }
     assert {url for url in asked if not url.startswith("data:")} == {file.as_uri()}
 
