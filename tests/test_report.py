@@ -187,11 +187,12 @@ def test_the_same_records_give_the_same_bytes(shown):
 def test_a_summary_is_shown_as_given():
     made = html(
         handmade_page(
-            summaries=[Summary("Ranks", "by split", ["method", "rank"], [["good", "1-2"]])]
+            summaries=[Summary("Ranks", "by split", ["method", "rank"], [["good", "1-2"]], ["one"])]
         )
     )
     assert "<h2>Ranks</h2>" in made
     assert '<th scope="row">good</th><td>1-2</td>' in made
+    assert "<li>one</li>" in made
 
 
 def test_learning_curves_are_drawn_where_there_are_any(shown):

@@ -73,9 +73,10 @@ def _over_problems(boards: list[Board]) -> list[Summary]:
     return [
         Summary(
             summary_tables.title(each),
-            " ".join([summary_tables.LEGEND, *summary_tables.notes(each)]),
+            summary_tables.LEGEND,
             summary_tables.header(each),
             summary_tables.cells(each),
+            summary_tables.notes(each),
         )
         for each in summaries(boards)
     ]

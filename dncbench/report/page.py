@@ -29,12 +29,14 @@ class Summary:
         title, note: above it.
         header: column titles.
         rows: texts.
+        remarks: below it, folded away.
     """
 
     title: str
     note: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    remarks: Sequence[str] = ()
 
 
 @dataclass
