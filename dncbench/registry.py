@@ -43,6 +43,7 @@ class Entry:
         summary: first line of its docstring.
         module: where it is defined.
         variants: settings that "all" runs beside the defaults, e.g. ``("rounds=2",)``.
+        ranked: whether a problem counts in the summary over problems.
         target: the class or function; None while only its decorator was read.
     """
 
@@ -53,6 +54,7 @@ class Entry:
     module: str
     target: Any = None
     variants: tuple[str, ...] = ()
+    ranked: bool = True
 
     @property
     def specs(self) -> list[str]:
@@ -68,13 +70,21 @@ class Entry:
 _registered: dict[Kind, dict[str, Entry]] = {"problem": {}, "method": {}, "metric": {}}
 
 
-def register_problem(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
+def register_problem(
+    name: str, *, version: int = 1, ranked: bool = True
+) -> Callable[[type[T]], type[T]]:
     """Register a subclass of :class:`dncbench.Problem` under ``name``.
+
+    Args:
+        name: what the command line and the records call it.
+        version: raised whenever the meaning of its figures changes.
+        ranked: False for a problem that shows something else than which merge is right;
+            it has a board, and no share in the summary over problems.
 
     Raises:
         ContractError: the name is taken, or the class misses part of its contract.
     """
-    return _class_decorator("problem", name, version)
+    return _class_decorator("problem", name, version, ranked=ranked)
 
 
 def register_method(
@@ -91,7 +101,7 @@ def register_method(
     Raises:
         ContractError: the name is taken, or the class misses part of its contract.
     """
-    return _class_decorator("method", name, version, variants)
+    return _class_decorator("method", name, version, variants=variants)
 
 
 def register_metric(name: str, *, version: int = 1) -> Callable[[Callable], Callable]:
@@ -122,7 +132,7 @@ def register_metric(name: str, *, version: int = 1) -> Callable[[Callable], Call
 
 
 def _class_decorator(
-    kind: Kind, name: str, version: int, variants: tuple[str, ...] = ()
+    kind: Kind, name: str, version: int, **more: Any
 ) -> Callable[[type[T]], type[T]]:
     def decorate(cls: type[T]) -> type[T]:
         # Each contract lives beside the base class it describes.
@@ -142,13 +152,13 @@ def _class_decorator(
         complaint = base.contract_violation(cls)
         if complaint:
             raise ContractError(f"{kind} {name!r}: class {cls.__name__}: {complaint}")
-        _add(kind, name, version, cls, variants)
+        _add(kind, name, version, cls, **more)
         return cls
 
     return decorate
 
 
-def _add(kind: Kind, name: str, version: int, target: Any, variants: tuple[str, ...] = ()) -> None:
+def _add(kind: Kind, name: str, version: int, target: Any, **more: Any) -> None:
     _refuse_second_copy(target)
     place = f"{target.__module__}.{target.__qualname__}"
     earlier = _registered[kind].get(name) or _shipped(kind).get(name)
@@ -160,9 +170,7 @@ def _add(kind: Kind, name: str, version: int, target: Any, variants: tuple[str, 
     # A dataclass without a docstring writes its signature there.
     if not summary or summary.startswith(f"{target.__name__}("):
         raise ContractError(f"{kind} {name!r}: {place} needs a docstring; its first line is listed")
-    _registered[kind][name] = Entry(
-        kind, name, version, summary, target.__module__, target, variants
-    )
+    _registered[kind][name] = Entry(kind, name, version, summary, target.__module__, target, **more)
 
 
 def _refuse_second_copy(target: Any) -> None:
@@ -207,13 +215,13 @@ def _decorated(source: str, kind: Kind, module: str) -> Iterable[Entry]:
             if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
                 continue
             if call.func.id == f"register_{kind}":
-                options = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+                options = {
+                    word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg
+                }
                 summary = (ast.get_docstring(node) or "").strip().split("\n")[0]
                 name = ast.literal_eval(call.args[0])
-                variants = options.get("variants", ())
-                yield Entry(
-                    kind, name, options.get("version", 1), summary, module, variants=variants
-                )
+                version = options.pop("version", 1)
+                yield Entry(kind, name, version, summary, module, **options)
 
 
 @functools.cache

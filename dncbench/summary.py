@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import rankdata
 
+from dncbench import registry
 from dncbench.leaderboard import REFERENCE_TRACK, Board
 from dncbench.statistics import Resampled, resample, standings
 
@@ -70,10 +71,14 @@ class Summary:
 
 
 def summaries(boards: Sequence[Board]) -> list[Summary]:
-    """A summary for each budget and seed of which there are at least two boards."""
+    """A summary for each budget and seed of which there are at least two boards.
+
+    Problems that are registered as not ranked have no share in it.
+    """
     grouped: dict[tuple[str, int], list[Board]] = {}
+    unranked = {entry.name for entry in registry.entries("problem") if not entry.ranked}
     for board in boards:
-        if board.ranking:
+        if board.ranking and board.problem.partition("[")[0] not in unranked:
             grouped.setdefault((board.budget, board.seed), []).append(board)
     return [_summarise(group) for group in grouped.values() if len(group) > 1]
 

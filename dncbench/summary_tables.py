@@ -20,14 +20,14 @@ def title(summary: Summary) -> str:
     """One line that says what was put together."""
     metrics = ", ".join(metric.rpartition("@")[0] for metric in summary.metrics)
     return (
-        f"over {len(summary.boards)} problems: {metrics} with equal weights, "
+        f"Over {len(summary.boards)} boards: {metrics} with equal weights, "
         f"budget {summary.budget}, seed {summary.seed}"
     )
 
 
 def header(summary: Summary) -> list[str]:
     """Column titles."""
-    complete = f"x floor, complete ({len(summary.complete)} problems)"
+    complete = f"x floor, complete ({len(summary.complete)} boards)"
     return ["method", "track", complete, "x floor, imputed", "rank", "tie", "mean rank", "solved"]
 
 

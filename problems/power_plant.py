@@ -99,7 +99,7 @@ class PowerPlant(Problem):
         return np.array([454.0, 0.0, 0.0, 0.0, 0.0, np.log(17.0)])
 
 
-@register_problem("power-plant-one-row", version=1)
+@register_problem("power-plant-one-row", version=1, ranked=False)
 class PowerPlantOneRow(PowerPlant):
     """What the published power plant experiment computes: one observation for each density.
 

@@ -96,7 +96,7 @@ def test_complete_cases_are_the_same_for_all() -> None:
     assert line(found, "alpha").complete == pytest.approx(1.0, abs=1e-6)
     assert line(found, "beta").complete == pytest.approx(2.0, abs=1e-6)
     assert line(found, "beta").imputed == pytest.approx((2 + 3) / 2, abs=1e-6)
-    assert summary_tables.header(found)[2] == "x floor, complete (1 problems)"
+    assert summary_tables.header(found)[2] == "x floor, complete (1 boards)"
 
 
 def test_a_method_that_was_not_tried_everywhere_is_left_out() -> None:
@@ -123,6 +123,17 @@ def test_the_oracle_is_not_ranked_and_one_board_is_no_summary() -> None:
     assert summaries(boards(records)) == []
     records += [*series("alpha", "two", [2.0]), *series("oracle", "two", [1.0], track="reference")]
     assert [each.method for each in summarised(records).lines] == ["alpha"]
+
+
+def test_a_problem_on_which_no_merge_can_be_right_does_not_count() -> None:
+    records = [
+        *series("alpha", "one", [2.0]),
+        *series("alpha", "two", [2.0]),
+        *series("alpha", "power-plant-one-row", [64.0]),
+    ]
+    found = summarised(records)
+    assert found.boards == ["one", "two"]
+    assert line(found, "alpha").imputed == pytest.approx(1.0, abs=1e-6)
 
 
 def test_budgets_are_never_mixed() -> None:
