@@ -82,9 +82,10 @@ def exponent_text(found: Exponent | None, num_values: int) -> str:
     """``0.52 ± 0.03 (4 of 6)``, or the reason why there is none."""
     if found is None:
         return "-"
+    some = f"{found.num_points} of {num_values}"
     if found.slope is None:
-        return found.reason
-    fitted = f" ({found.num_points} of {num_values})" if found.num_points < num_values else ""
+        return found.reason if not found.num_points else f"only {some} to fit: {found.reason}"
+    fitted = f" ({some})" if found.num_points < num_values else ""
     return f"{found.slope:.2f} ± {found.standard_error:.2f}{fitted}"
 
 
