@@ -13,7 +13,7 @@ import numpy as np
 
 from dncbench import registry
 from dncbench.statistics import Figures, resample, standings
-from dncbench.store import SCORED, canonical
+from dncbench.store import SCORED, canonical, latest
 
 REFERENCE_TRACK = "reference"
 HEADLINE = ("mah", "iad", "skew")
@@ -130,7 +130,7 @@ def boards(
         ranked_by: names of the metrics that decide the order; those shown where empty.
     """
     metrics, ranked_by = tuple(metrics), tuple(ranked_by)
-    records, problems, budgets = list(records), set(problems), set(budgets)
+    records, problems, budgets = latest(records), set(problems), set(budgets)
     kept_tracks = {*tracks, REFERENCE_TRACK} if tracks else None
     current = current_ids(records)
     grouped: dict[tuple, list[dict[str, Any]]] = {}

@@ -18,7 +18,7 @@ import numpy as np
 from dncbench import registry
 from dncbench.errors import UnknownNameError
 from dncbench.leaderboard import HEADLINE
-from dncbench.store import SCORED
+from dncbench.store import SCORED, latest
 
 _FOLDER = Path(__file__).parent / "problems" / "published"
 STANDARD_ERRORS = 3.0
@@ -108,7 +108,7 @@ def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row
     content = tomllib.loads((_FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
     kept = [
         record
-        for record in records
+        for record in latest(records)
         if record["identity"]["budget"]["name"] == budget and record["status"] in SCORED
     ]
     found = []

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import platformdirs
 
 RECORD_SCHEMA = 1
+_CONFIGURED = ("problem", "method")
 
 SCORED = ("ok", "unreliable")
 """Statuses of records with figures; "unreliable": the merge's own sampling did not converge."""
@@ -147,6 +148,22 @@ class Records:
             record = read_record(path)
             if record is not None:
                 yield record
+
+
+def latest(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One record for each cell: the newest.
+
+    A cell has two where its method or problem got a new setting: the labels are the same, for
+    they name only what differs from the defaults, and so is what was run.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        identity = record["identity"]
+        labels = {kind: [identity[kind][x] for x in ("id", "label")] for kind in _CONFIGURED}
+        cell = canonical({**identity, **labels})
+        if cell not in found or record["created"] > found[cell]["created"]:
+            found[cell] = record
+    return list(found.values())
 
 
 def _refuse(constant: str) -> None:

@@ -266,3 +266,14 @@ def test_row_without_a_quiet_record_has_no_seconds():
     board = _board([record(other_load_cores=1.5)])
     assert _row(board, "alpha").seconds == {}
     assert cells(board)[0][7:12] == ["-"] * 5
+
+
+def test_of_two_records_of_a_cell_the_newest_counts():
+    older = record(values={"mah@1": 9.0}, created="2024-01-01T00:00:00+00:00")
+    newer = record(values={"mah@1": 3.0}, created="2024-01-02T00:00:00+00:00")
+    newer["identity"] = newer["identity"] | {
+        "method": newer["identity"]["method"] | {"settings": {"added": 1}}
+    }
+    for records in ([older, newer], [newer, older]):
+        row = _row(_board(records), "alpha")
+        assert (row.splits, row.scores["mah@1"].mean) == (1, 3.0)

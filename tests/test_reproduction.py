@@ -18,7 +18,7 @@ def records(
         figures = {f"{name}@1": value + 0.02 * (split - 2) for name, value in values.items()}
         one = record(method, split, figures, problem=problem, budget="quick")
         one["identity"]["space"] = space
-        one["identity"]["problem"]["settings"] = settings
+        one["identity"]["problem"] |= {"settings": settings, "label": f"{problem}{settings or ''}"}
         made.append(one)
     return made
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from dncbench import leaderboard
 from dncbench.leaderboard import Board
+from dncbench.store import latest
 
 
 @dataclass
@@ -36,7 +37,7 @@ def groups(
         problems: names to keep; all where empty.
         budgets: names to keep; all where empty.
     """
-    problems, budgets = set(problems), set(budgets)
+    records, problems, budgets = latest(records), set(problems), set(budgets)
     current = leaderboard.current_ids(records)
     found: dict[tuple, dict[str, list[dict[str, Any]]]] = {}
     for record in records:
