@@ -33,6 +33,16 @@ def with_plugins(command: Callable) -> Callable:
     )(command)
 
 
+methods = click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=["all"],
+    show_default=True,
+    metavar="NAME",
+    help='Method, or "all"; settings in brackets: "consensus[weights=shard]"; may be repeated.',
+)
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
 seed = click.option("--seed", default=0, show_default=True, help="Everything random follows.")
 
 

@@ -19,15 +19,7 @@ from dncbench.cli import options
     metavar="NAME",
     help='Problem, or "all"; may be repeated.',
 )
-@click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    default=["all"],
-    show_default=True,
-    metavar="NAME",
-    help='Method, or "all"; settings in brackets: "consensus[weights=shard]"; may be repeated.',
-)
+@options.methods
 @click.option("--suite", metavar="NAME", help="Cases of a suite instead of --problem.")
 @click.option("--splits", default=5, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option(
@@ -67,7 +59,7 @@ from dncbench.cli import options
     metavar="SECONDS",
     help="A method that takes longer on one split is not run on a problem's next ones.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
+@options.dry_run
 @options.with_plugins
 def run(
     problems: tuple[str, ...],

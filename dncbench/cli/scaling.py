@@ -20,15 +20,7 @@ from dncbench.scaling import Study, axes
     metavar="NAME",
     help="dim, shards, draws, imbalance, heterogeneity or all; may be repeated.",
 )
-@click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    default=["all"],
-    show_default=True,
-    metavar="NAME",
-    help='Method, or "all"; settings in brackets; may be repeated.',
-)
+@options.methods
 @click.option(
     "--values", metavar="LIST", help="Values of the one axis, e.g. 2,8,32.  [default: its own]"
 )
@@ -37,7 +29,7 @@ from dncbench.scaling import Study, axes
 @options.budget_by_default("smoke")
 @options.results
 @options.cache
-@click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
+@options.dry_run
 @click.option(
     "--format",
     "style",
