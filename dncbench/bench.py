@@ -5,7 +5,6 @@ and the same draws. A cell that fails is recorded as failed.
 """
 
 import datetime
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,14 +12,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from dncbench import environment, reference
 from dncbench.budget import Budget
 from dncbench.correction import psis
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError, NotApplicableError
-from dncbench.importance import EQUAL_SHARE, UNTRUSTED, importance
+from dncbench.identity import (
+    data_key,
+    described_kind,
+    draws_key,
+    problem_identity,
+    shard_settings,
+)
+from dncbench.importance import importance
 from dncbench.merging import MergeResult, run_method
 from dncbench.method import Method, ShardDraws
 from dncbench.precision import derive_key
@@ -36,23 +42,13 @@ from dncbench.problem import (
 from dncbench.progress import Progress
 from dncbench.reference import Reference
 from dncbench.registry import Entry
-from dncbench.sampling import SamplerSettings, sample
+from dncbench.remarks import complaints, status, summary_of, untrusted
+from dncbench.sampling import sample
 from dncbench.scoring import Scorer
 from dncbench.splits import assign
 from dncbench.store import RECORD_SCHEMA, Cache, canonical
 from dncbench.timing import OtherLoad
 from dncbench.verification import TOLERANCE, check_stored
-
-SAMPLING_VERSION = 1
-"""Raised when the same settings give other subposterior draws; cached ones are then not used."""
-
-MAX_RHAT = 1.01
-MAX_DIVERGENT = 0.01
-"""Share of divergent transitions above which a shard's draws come with a warning."""
-
-MAX_MERGE_RHAT = 1.05
-MIN_MERGE_ESS = 100.0
-"""A merge whose inner MCMC has a larger R-hat or a smaller ESS is marked unreliable."""
 
 # Rough costs in units of one merge, for the time that is left.
 REFERENCE_UNITS, SAMPLING_UNITS = 20.0, 12.0
@@ -208,7 +204,7 @@ class Bench:
         loads = [draws.info["other_load"] for draws in sampled.values()] + [other.cores]
         known = [load for load in loads if load is not None]
         return {
-            **_status(result.info, "correct" in cell.identity["method"]),
+            **status(result.info, "correct" in cell.identity["method"]),
             **self.scorer.score(result.draws, result.info["ess"], name),
             "seconds": {
                 "sampling": sum(draws.info["seconds"] for draws in sampled.values()),
@@ -220,10 +216,10 @@ class Bench:
             "num_draws": len(result.draws),
             "info": result.info,
             "importance": ratios,
-            "shards": {kind: _summary(draws) for kind, draws in sampled.items()},
+            "shards": {kind: summary_of(draws) for kind, draws in sampled.items()},
             "warnings": [
                 *result.info["warnings"],
-                *_untrusted(ratios),
+                *untrusted(ratios),
                 *(line for draws in sampled.values() for line in draws.info["warnings"]),
             ],
         }
@@ -306,7 +302,7 @@ class Bench:
         info = draws.info | {
             "sizes": sizes,
             "other_load": other.cores,
-            "warnings": _complaints(draws, kind, settings.min_ess),
+            "warnings": complaints(draws, kind, settings.min_ess),
         }
         draws = replace(draws, info=info)
         if self.natural:
@@ -359,53 +355,6 @@ def _in_theta(draws: Draws, densities: Density) -> Draws:
     )
 
 
-def data_key(problem_name: str) -> Array:
-    """The key that synthetic data are drawn from: the same for every run seed."""
-    return derive_key(0, problem_name, "data")
-
-
-def problem_identity(described: dict[str, Any], data: PyTree[Array], seed: int) -> dict[str, Any]:
-    """What determines a problem's draws, for cache keys."""
-    checksum = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        checksum.update(f"{jax.tree_util.keystr(path)}{leaf.shape}".encode())
-        checksum.update(np.asarray(leaf).tobytes())
-    return {
-        "id": described["id"],
-        "settings": described["settings"],
-        "data": checksum.hexdigest(),
-        "seed": seed,
-    }
-
-
-def shard_settings(budget: Budget) -> SamplerSettings:
-    """How a subposterior is sampled under a budget."""
-    return SamplerSettings(
-        num_draws=budget.draws_per_shard,
-        num_chains=budget.num_chains,
-        min_ess=budget.shard_ess * budget.draws_per_shard,
-        window_steps=budget.window_steps,
-    )
-
-
-def described_kind(kind: str, natural: bool) -> str:
-    """Draws that are densities in θ are others: the Jacobian has another share in them."""
-    return f"{kind}, natural" if natural else kind
-
-
-def draws_key(
-    identity: dict[str, Any], split: str, described: str, settings: SamplerSettings
-) -> dict[str, Any]:
-    """What determines the draws of a split's subposteriors, for the cache."""
-    return {
-        "version": SAMPLING_VERSION,
-        "problem": identity,
-        "split": split,
-        "kind": described,
-        "sampler": vars(settings),
-    }
-
-
 def kinds_of_draws(method: Method) -> set[str]:
     """Which subposteriors a method wants sampled: "plain", "inflated", both or none."""
     if "reference" in method.needs:
@@ -417,63 +366,3 @@ def kinds_of_draws(method: Method) -> set[str]:
 def _track(cell: Cell) -> str:
     corrected = "correct" in cell.identity["method"]
     return cell.method.track() + " + a correction round" * corrected
-
-
-def _status(info: dict[str, Any], corrected: bool) -> dict[str, str]:
-    """Unreliable where the merge's own sampling did not converge."""
-    reasons = []
-    if info.get("max_rhat", 1.0) > MAX_MERGE_RHAT:
-        reasons.append(f"R-hat of the merge's own sampling {info['max_rhat']:.2f}")
-    if corrected and info["k_hat"] > UNTRUSTED:
-        reasons.append(f"Pareto k-hat of the correction {info['k_hat']:.2f}")
-    if info["ess"] < MIN_MERGE_ESS:
-        reasons.append(f"the merged draws are worth {info['ess']:.0f} independent ones")
-    if reasons:
-        return {"status": "unreliable", "reason": "; ".join(reasons)}
-    return {"status": "ok"}
-
-
-def _untrusted(ratios: dict[str, Any] | None) -> list[str]:
-    if ratios is None:
-        return []
-    # k-hat tells the shape of the ratios' tail, whatever their size: where they hardly
-    # vary at all it says nothing.
-    if ratios["k_hat"] is not None and (
-        ratios["k_hat"] <= UNTRUSTED or ratios["ess_share"] > EQUAL_SHARE
-    ):
-        return []
-    k_hat = "not finite" if ratios["k_hat"] is None else f"{ratios['k_hat']:.2f}"
-    return [f"Pareto k-hat {k_hat}: the fitted density misses parts of the posterior"]
-
-
-def _summary(draws: Draws) -> dict[str, Any]:
-    worst = draws.info["diagnostics"]
-    return {
-        "sizes": draws.info["sizes"],
-        "max_rhat": max(shard["max_rhat"] for shard in worst),
-        "min_ess_bulk": min(shard["min_ess_bulk"] for shard in worst),
-        "min_ess_tail": min(shard["min_ess_tail"] for shard in worst),
-        "divergences": sum(shard["divergences"] for shard in worst),
-        "min_bfmi": min(shard["min_bfmi"] for shard in worst),
-        "thinned_by": draws.info["rounds"],
-        "gradient_evaluations": draws.info["gradient_evaluations"],
-    }
-
-
-def _complaints(draws: Draws, kind: str, min_ess: float) -> list[str]:
-    """What a reader should know of shards that were not sampled as well as was asked."""
-    num_steps = draws.info["rounds"] * draws.values.shape[1]
-    lines = []
-    for number, shard in enumerate(draws.info["diagnostics"]):
-        if shard["max_rhat"] > MAX_RHAT or shard["min_ess_bulk"] < min_ess:
-            lines.append(
-                f"{kind} shard {number}: R-hat {shard['max_rhat']:.3f} in "
-                f"{shard['max_rhat_parameter']}, bulk ESS {shard['min_ess_bulk']:.0f} in "
-                f"{shard['min_ess_bulk_parameter']}"
-            )
-        if shard["divergences"] > MAX_DIVERGENT * num_steps:
-            lines.append(
-                f"{kind} shard {number}: {shard['divergences'] / num_steps:.1%} of the "
-                "transitions diverged"
-            )
-    return lines

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from dncbench import diagnostics
+from dncbench.adaptation import Geometry
 from dncbench.problem import Density
-from dncbench.sampling import Geometry
 from dncbench.timing import Program
 
 _MAX_RHAT = 1.01

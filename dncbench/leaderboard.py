@@ -130,11 +130,28 @@ def boards(
         ranked_by: names of the metrics that decide the order; those shown where empty.
     """
     metrics, ranked_by = tuple(metrics), tuple(ranked_by)
+    records = latest(records)
+    current = current_ids(records)["metric"]
+    return [
+        _board(key, fresh, stale, current, metrics, ranked_by)
+        for key, (fresh, stale) in by_terms(records, problems, budgets, tracks).items()
+    ]
+
+
+def by_terms(
+    records: Iterable[dict[str, Any]],
+    problems: Iterable[str] = (),
+    budgets: Iterable[str] = (),
+    tracks: Iterable[str] = (),
+) -> dict[tuple, tuple[list[dict[str, Any]], int]]:
+    """The records of each board, and how many stale ones were left out; sorted by terms.
+
+    Arguments as those of :func:`boards`.
+    """
     records, problems, budgets = latest(records), set(problems), set(budgets)
     kept_tracks = {*tracks, REFERENCE_TRACK} if tracks else None
     current = current_ids(records)
-    grouped: dict[tuple, list[dict[str, Any]]] = {}
-    stale: dict[tuple, int] = {}
+    found: dict[tuple, tuple[list[dict[str, Any]], int]] = {}
     for record in records:
         identity = record["identity"]
         if problems and identity["problem"]["name"] not in problems:
@@ -143,19 +160,13 @@ def boards(
             continue
         if kept_tracks is not None and record["track"] not in kept_tracks:
             continue
-        key = terms(identity)
-        grouped.setdefault(key, [])
-        fresh = all(
-            is_current(identity[kind]["id"], current[kind]) for kind in ("problem", "method")
-        )
-        if fresh:
-            grouped[key].append(record)
+        fresh, stale = found.get(terms(identity), ([], 0))
+        if all(is_current(identity[kind]["id"], current[kind]) for kind in ("problem", "method")):
+            fresh.append(record)
         else:
-            stale[key] = stale.get(key, 0) + 1
-    return [
-        _board(key, group, stale.get(key, 0), current["metric"], metrics, ranked_by)
-        for key, group in sorted(grouped.items())
-    ]
+            stale += 1
+        found[terms(identity)] = fresh, stale
+    return dict(sorted(found.items()))
 
 
 def terms(identity: dict[str, Any]) -> tuple:

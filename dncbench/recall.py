@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from dncbench import reference
-from dncbench.bench import data_key, described_kind, draws_key, problem_identity, shard_settings
 from dncbench.budget import Budget
 from dncbench.configure import configure
 from dncbench.errors import DataError
+from dncbench.identity import data_key, described_kind, draws_key, problem_identity, shard_settings
 from dncbench.problem import load_data, num_observations
 from dncbench.reference import Reference
 from dncbench.store import Cache

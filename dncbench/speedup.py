@@ -13,9 +13,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from dncbench.bench import data_key
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure
+from dncbench.identity import data_key
 from dncbench.precision import derive_key
 from dncbench.problem import Density, full_posterior, load_data, num_observations, subposteriors
 from dncbench.sampling import SamplerSettings, sample

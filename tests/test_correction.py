@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from dncbench.bench import _status
 from dncbench.correction import psis
 from dncbench.errors import DrawsError
 from dncbench.merging import MergeResult
 from dncbench.problem import Problem, load_data, subposteriors
+from dncbench.remarks import status
 
 NUM_DRAWS = 4000
 KEY = jax.random.key(3)
@@ -73,9 +73,9 @@ def test_weights_of_a_perfect_merge_are_equal() -> None:
 def test_a_merge_too_far_away_is_unreliable() -> None:
     result, figures = psis(merged(6.0, 0.5), DENSITIES, KEY)
     assert figures["k_hat"] > 0.7
-    status = _status(result.info, corrected=True)
-    assert status["status"] == "unreliable"
-    assert "k-hat of the correction" in status["reason"]
+    found = status(result.info, corrected=True)
+    assert found["status"] == "unreliable"
+    assert "k-hat of the correction" in found["reason"]
 
 
 def test_the_further_round_is_paid_for() -> None:

@@ -8,13 +8,13 @@ import pytest
 
 import dncbench
 from dncbench import registry
-from dncbench.bench import _status, _untrusted
 from dncbench.checking import warnings_about
 from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import ContractError, DrawsError
 from dncbench.importance import importance, smooth
 from dncbench.method import Method, ShardDraws
 from dncbench.methods.consensus import Consensus
+from dncbench.remarks import status, untrusted
 
 NEEDS = frozenset({"draws", "model"})
 
@@ -213,8 +213,8 @@ def test_k_hat_tells_draws_that_miss_the_tails(scale: float, trusted: bool) -> N
     found = importance(stacked_gaussian(scale), draws, -0.5 * np.sum(draws**2, axis=1))
     assert (found["k_hat"] < 0.5) == trusted
     assert found["points"] == 2000
-    assert (_untrusted(found) == []) == trusted
-    assert _untrusted({"k_hat": 0.9, "ess_share": 0.999}) == []
+    assert (untrusted(found) == []) == trusted
+    assert untrusted({"k_hat": 0.9, "ess_share": 0.999}) == []
     if scale == 1.0:
         assert found["ess_share"] == pytest.approx(1.0, abs=1e-9)
     if scale == 0.9:
@@ -229,7 +229,7 @@ def test_ratios_beyond_what_floats_hold_have_no_k_hat() -> None:
     weights, figures = smooth(ratios)
     assert weights is None
     assert figures == {"k_hat": None, "ess_share": None, "points": 2000}
-    (line,) = _untrusted(figures)
+    (line,) = untrusted(figures)
     assert "not finite" in line
 
 
@@ -247,4 +247,4 @@ def test_ratios_beyond_what_floats_hold_have_no_k_hat() -> None:
 )
 def test_a_merge_that_did_not_converge_is_unreliable(info, reason) -> None:
     expected = {"status": "unreliable", "reason": reason} if reason else {"status": "ok"}
-    assert _status(info, corrected=False) == expected
+    assert status(info, corrected=False) == expected

@@ -11,10 +11,11 @@ import pytest
 from scipy.stats import norm
 
 from dncbench import diagnostics, sampling
+from dncbench.adaptation import find_mode
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError
 from dncbench.problem import Problem, full_posterior, load_data, subposteriors
-from dncbench.sampling import SamplerSettings, find_mode, sample
+from dncbench.sampling import SamplerSettings, sample
 from dncbench.timing import Timed
 from dncbench.verification import check_stored
 

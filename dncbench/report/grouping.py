@@ -6,7 +6,6 @@ from typing import Any
 
 from dncbench import leaderboard
 from dncbench.leaderboard import Board
-from dncbench.store import latest
 
 
 @dataclass
@@ -37,34 +36,20 @@ def groups(
         problems: names to keep; all where empty.
         budgets: names to keep; all where empty.
     """
-    records, problems, budgets = latest(records), set(problems), set(budgets)
-    current = leaderboard.current_ids(records)
-    found: dict[tuple, dict[str, list[dict[str, Any]]]] = {}
-    for record in records:
-        identity = record["identity"]
-        if problems and identity["problem"]["name"] not in problems:
-            continue
-        if budgets and identity["budget"]["name"] not in budgets:
-            continue
-        methods = found.setdefault(leaderboard.terms(identity), {})
-        if all(
-            leaderboard.is_current(identity[kind]["id"], current[kind])
-            for kind in ("problem", "method")
-        ):
-            methods.setdefault(identity["method"]["label"], []).append(record)
-    # The boards come in the order of the same terms.
+    problems, budgets = list(problems), list(budgets)
     boards = leaderboard.boards(
         records, problems, budgets, metrics=(), ranked_by=leaderboard.HEADLINE
     )
-    paired = zip(boards, sorted(found.items()), strict=True)
+    own = leaderboard.by_terms(records, problems, budgets).values()
     return [
-        Group(
-            board,
-            {
-                method: sorted(group, key=lambda record: record["identity"]["split"]["index"])
-                for method, group in methods.items()
-            },
-        )
-        for board, (_, methods) in paired
+        Group(board, _by_method(fresh))
+        for board, (fresh, _) in zip(boards, own, strict=True)
         if board.rows
     ]
+
+
+def _by_method(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in sorted(records, key=lambda record: record["identity"]["split"]["index"]):
+        found.setdefault(record["identity"]["method"]["label"], []).append(record)
+    return found
