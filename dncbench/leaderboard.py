@@ -130,7 +130,7 @@ def boards(
         ranked_by: names of the metrics that decide the order; those shown where empty.
     """
     metrics, ranked_by = tuple(metrics), tuple(ranked_by)
-    records = latest(records)
+    records = list(records)
     current = current_ids(records)["metric"]
     return [
         _board(key, fresh, stale, current, metrics, ranked_by)

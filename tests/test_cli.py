@@ -392,6 +392,7 @@ def test_terminal_table_keeps_settings_and_reasons_in_brackets(written):
     assert "1 stale records (of older versions) are left out" in done.stdout
 
 
-def test_no_records_say_how_to_make_some(tmp_path):
-    done = _invoke("leaderboard", "--results", tmp_path)
+@pytest.mark.parametrize("more", [(), ("--track", "draws"), ("--summary",)])
+def test_no_records_say_how_to_make_some(tmp_path, more):
+    done = _invoke("leaderboard", "--results", tmp_path, *more)
     assert (done.exit_code, done.stdout) == (0, "no records yet; make some with: dncbench run\n")

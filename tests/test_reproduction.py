@@ -1,9 +1,11 @@
 """Published figures beside ours: every verdict can be reached, none by accident."""
 
 import pytest
+from click.testing import CliRunner
 from handmade import record
 
 from dncbench import reproduction
+from dncbench.cli import main
 from dncbench.errors import UnknownNameError
 
 PAPER = "trojan2024"
@@ -108,3 +110,10 @@ def test_another_budget_is_not_read() -> None:
 def test_an_unknown_paper_is_named() -> None:
     with pytest.raises(UnknownNameError, match="did you mean trojan2024"):
         reproduction.rows("trojan2023", [], "quick")
+
+
+def test_without_records_the_command_says_how_to_make_them(tmp_path) -> None:
+    done = CliRunner().invoke(main, ["compare", PAPER, "--results", str(tmp_path)])
+    assert done.exit_code == 2
+    assert f"dncbench run --suite {PAPER} --method all" in done.output
+    assert not list(tmp_path.iterdir())

@@ -61,6 +61,11 @@ def _with_paper(paper: str, budget_name: str, results: str | None, output: str |
 
     store = Records(results)
     found = reproduction.rows(paper, store, budget_name)
+    if all(row.verdict == reproduction.MISSING for row in found):
+        raise DataError(
+            f"{store.root} has no record of this paper's experiments under budget {budget_name}; "
+            f"make them with: dncbench run --suite {paper} --method all"
+        )
     text = reproduction.to_markdown(paper, found, budget_name)
     path = Path(output) if output else store.root / f"reproduction_{paper}.md"
     write_atomically(path, text.encode())

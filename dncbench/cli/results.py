@@ -67,7 +67,7 @@ def leaderboard(
         known = {record["identity"]["problem"]["name"] for record in records}
         if name not in known:
             registry.get("problem", name)  # unknown names get suggestions
-    if tracks:
+    if tracks and records:
         _require_tracks(tracks, {record["track"] for record in records})
     found = boards(records, problems, budgets, shown, tracks)
     overall = summaries(found)
