@@ -113,11 +113,12 @@ class Method(eqx.Module):
         """Merge the S stacked messages into draws.
 
         Returns:
-            ``num_draws`` draws (num_draws, d), and an info dictionary of scalars:
-            anything worth recording. Known to the framework are ``ess``, where the
-            merged draws are worth fewer independent draws than the scarcest shard's (the
-            default); ``max_rhat`` of any inner MCMC (above 1.05, or with an ``ess`` below
-            100, the cell is marked unreliable); ``warnings``, a dictionary of
+            ``num_draws`` draws (num_draws, d), and an info dictionary of scalars or short
+            vectors: anything worth recording. Known to the framework are ``ess``, where
+            the merged draws are worth fewer independent draws than the scarcest shard's
+            (the default); ``max_rhat`` of any inner MCMC (above 1.05, or with an ``ess``
+            below 100, the cell is marked unreliable); ``learning_curve``, (K,) losses in
+            the course of training, which the report draws; ``warnings``, a dictionary of
             sentences to flags (arrays of booleans), of which the raised ones are
             shown; and ``log_density``, (num_draws,), the unnormalised log density
             that the draws were drawn from, which is not recorded but lets the harness

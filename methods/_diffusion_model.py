@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dncbench.methods._learning import in_stretches
+
 OBJECTIVES = ("combined", "dsm", "tsm")
 
 BETA_MIN, BETA_MAX = 0.1, 20.0
@@ -173,7 +175,7 @@ def train(
     training: Training,
     objective: str = "combined",
     variances: Float[Array, " d"] | None = None,
-) -> Energy:
+) -> tuple[Energy, Float[Array, " points"]]:
     """Fit the energy's gradient to :func:`target` at noised draws, over all times alike.
 
     Args:
@@ -185,7 +187,7 @@ def train(
         variances: as for :func:`scaled`.
 
     Returns:
-        The trained network.
+        The trained network; its losses in the course of training.
     """
     values = values.astype(jnp.float32)
     score = jnp.zeros_like(values) if score is None else score.astype(jnp.float32)
@@ -209,24 +211,26 @@ def train(
         residuals = jax.vmap(residual, (None, 0, 0, 0))(network, *batch)
         return jnp.mean(jnp.sum(residuals**2, axis=1))
 
-    def update(carry: tuple, batch: tuple[Array, Array, Array]) -> tuple[tuple, None]:
+    def update(carry: tuple, batch: tuple[Array, Array, Array]) -> tuple[tuple, Array]:
         network, state, average = carry
-        changes, state = optimizer.update(jax.grad(loss)(network, batch), state)
+        value, gradient = jax.value_and_grad(loss)(network, batch)
+        changes, state = optimizer.update(gradient, state)
         network = optax.apply_updates(network, changes)
         if training.average is not None:
             average = optax.incremental_update(network, average, 1 - training.average)
-        return (network, state, average), None
+        return (network, state, average), value
 
-    def several_updates(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
+    def several_updates(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, Array]:
         # Random numbers for many batches at once: a fifth faster than batch by batch.
         key_rows, key_times, key_noise = jax.random.split(key, 3)
         shape = (_UPDATES_AT_ONCE, training.batch_size)
         rows = jax.random.randint(key_rows, shape, 0, num_draws, jnp.int32)
         times = jax.random.uniform(key_times, shape, jnp.float32, EARLIEST, 1 - EARLIEST)
         epsilon = jax.random.normal(key_noise, (*shape, dim), jnp.float32)
-        return jax.lax.scan(update, carry, (rows, times, epsilon))
+        carry, losses = jax.lax.scan(update, carry, (rows, times, epsilon))
+        return carry, jnp.mean(losses)
 
     keys = jax.random.split(key_batches, training.num_updates // _UPDATES_AT_ONCE)
     carry = (network, optimizer.init(network), network)
-    (network, _, average), _ = jax.lax.scan(several_updates, carry, keys)
-    return network if training.average is None else average
+    (network, _, average), losses = jax.lax.scan(several_updates, carry, keys)
+    return network if training.average is None else average, in_stretches(losses)

@@ -23,6 +23,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dncbench.methods._learning import in_stretches
+
 FAMILIES = ("concave", "free", "mlp")
 _WIDTH = 64  # of the network's layers
 _ROBUST = 2.6  # times sqrt(d): row norms of the residual beyond it count linearly
@@ -111,7 +113,7 @@ def train(
     steps: int,
     learning_rate: float,
     batch: int = 128,
-) -> tuple[Energy, Float[Array, ""]]:
+) -> tuple[Energy, Float[Array, ""], Float[Array, " points"]]:
     """Fit by Adam with a cosine schedule on random batches, in one scan.
 
     Args:
@@ -124,7 +126,8 @@ def train(
         batch: points in an update.
 
     Returns:
-        The fitted energy and its misfit over all points.
+        The fitted energy, its misfit over all points, and those of batches in the course of
+        training.
     """
     import optax
 
@@ -133,18 +136,19 @@ def train(
 
     arrays, static = eqx.partition(energy, eqx.is_inexact_array)
 
-    def step(carry: tuple, key: PRNGKeyArray) -> tuple:
+    def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, Array]:
         arrays, state = carry
         rows = jax.random.randint(key, (batch,), 0, len(x))
         loss = lambda arrays: misfit(eqx.combine(arrays, static), x[rows], scores[rows])  # noqa: E731
-        updates, state = optimiser.update(jax.grad(loss)(arrays), state)
-        return (optax.apply_updates(arrays, updates), state), None
+        value, gradient = jax.value_and_grad(loss)(arrays)
+        updates, state = optimiser.update(gradient, state)
+        return (optax.apply_updates(arrays, updates), state), value
 
-    (arrays, _), _ = jax.lax.scan(
+    (arrays, _), losses = jax.lax.scan(
         step, (arrays, optimiser.init(arrays)), jax.random.split(key, steps)
     )
     fitted = eqx.combine(arrays, static)
-    return fitted, _misfit_over_all(fitted, x, scores)
+    return fitted, _misfit_over_all(fitted, x, scores), in_stretches(losses)
 
 
 _BLOCK = 500

@@ -19,6 +19,7 @@ from dncbench.methods._diffusion_model import (
     train,
 )
 from dncbench.methods._gaussian import Whitening, whitening
+from dncbench.methods._learning import learning_curve
 from dncbench.methods._product_density import sample, sample_annealed, whitened_product
 from dncbench.registry import nearest, register_method
 
@@ -32,11 +33,13 @@ class FittedShard(eqx.Module):
         energy: its network.
         whitening: mean and covariance root of its draws.
         shortened: share of its scores that :func:`bounded_scores` shortened.
+        losses: in the course of training.
     """
 
     energy: Energy
     whitening: Whitening
     shortened: Float[Array, "*S"]
+    losses: Float[Array, "*S points"]
 
 
 @register_method("diffusion", version=1)
@@ -128,8 +131,8 @@ class Diffusion(Method):
             score = None if score is None else coordinates.scores(score)
         if score is not None:
             score, shortened = bounded_scores(score)
-        energy = train(values, score, key, TRAININGS[self.training], self._objective)
-        return FittedShard(energy, coordinates, shortened)
+        energy, losses = train(values, score, key, TRAININGS[self.training], self._objective)
+        return FittedShard(energy, coordinates, shortened, losses)
 
     def merge(
         self, messages: FittedShard, key: PRNGKeyArray, num_draws: int
@@ -162,4 +165,8 @@ class Diffusion(Method):
             z, info = sample_annealed(path, key, num_draws, dim, reweight=reweight)
         else:
             z, info = sample(lambda z: log_density(z, jnp.float32(0)), key, num_draws, dim)
-        return space.original(z), {**info, "warnings": {SHORTENED: messages.shortened > 0}}
+        return space.original(z), {
+            **info,
+            "learning_curve": learning_curve(messages.losses),
+            "warnings": {SHORTENED: messages.shortened > 0},
+        }

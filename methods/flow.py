@@ -36,6 +36,7 @@ from paramax.utils import inv_softplus
 from dncbench.errors import UnknownNameError
 from dncbench.method import Method, ShardDraws
 from dncbench.methods._gaussian import Whitening, whitening
+from dncbench.methods._learning import learning_curve
 from dncbench.methods._product_density import Space, sample, whitened_product
 from dncbench.registry import nearest, register_method
 
@@ -57,12 +58,14 @@ class _Message(NamedTuple):
         parameters: the flow's trained arrays, float32; its structure is the settings'.
         radius: () largest |x| of the shard's draws, in whitened coordinates.
         ess: () how many independent draws the shard's are worth.
+        losses: of the held-out draws in the course of training.
     """
 
     shard: Whitening
     parameters: PyTree[Array]
     radius: Float[Array, "*S"]
     ess: Float[Array, "*S"]
+    losses: Float[Array, "*S points"]
 
 
 @register_method("flow", version=1, variants=("score_weight=0.3",))
@@ -137,9 +140,9 @@ class Flow(Method):
         if self.score_weight:
             assert shard.score is not None
             scores = coordinates.scores(shard.score).astype(jnp.float32)
-        parameters = self._train(x.astype(jnp.float32), scores, key)
+        parameters, losses = self._train(x.astype(jnp.float32), scores, key)
         radius = jnp.max(jnp.linalg.norm(x, axis=1))
-        return _Message(coordinates, parameters, radius, shard.ess)
+        return _Message(coordinates, parameters, radius, shard.ess, losses)
 
     def merge(
         self, messages: _Message, key: PRNGKeyArray, num_draws: int
@@ -160,6 +163,7 @@ class Flow(Method):
         return product.space.original(z), {
             **info,
             "ess": 1.0 / (1.0 / info["ess"] + 1.0 / jnp.min(messages.ess)),
+            "learning_curve": learning_curve(messages.losses),
             "warnings": {
                 "most merged draws lie further out than any of the shard's own, where its "
                 "flow is extrapolated": jnp.mean(outside, axis=0) > 0.5,
@@ -219,7 +223,7 @@ class Flow(Method):
         x: Float[Array, "T d"],
         scores: Float[Array, "T d"] | None,
         key: PRNGKeyArray,
-    ) -> PyTree[Array]:
+    ) -> tuple[PyTree[Array], Float[Array, " points"]]:
         """The running means of the parameters that a tenth of the draws, held out, like best.
 
         Tens of thousands of weights learn ten thousand draws in 58 dimensions by heart, and
@@ -252,14 +256,14 @@ class Flow(Method):
             better = value < smallest
             best = jax.tree.map(lambda new, old: jnp.where(better, new, old), mean, best)
             training, _ = jax.lax.scan(step, training, keys)
-            return (training, best, jnp.where(better, value, smallest)), None
+            return (training, best, jnp.where(better, value, smallest)), value
 
         # The first check is of the start. The last is of the end: one more round, whose
         # steps have no length, is cheaper to compile than a check by itself.
         keys = jax.random.split(key_steps, (checks + 1, -(-self.steps // checks)))
         training = start, start, optimiser.init(start)
-        (_, best, _), _ = jax.lax.scan(check, (training, start, jnp.inf), keys)
-        return best
+        (_, best, _), losses = jax.lax.scan(check, (training, start, jnp.inf), keys)
+        return best, losses
 
 
 class _Product:

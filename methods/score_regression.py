@@ -32,6 +32,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dncbench.errors import UnknownNameError
 from dncbench.method import Method, Round, ShardDraws
 from dncbench.methods._gaussian import Whitening, whitening
+from dncbench.methods._learning import learning_curve
 from dncbench.methods._product_density import Space, sample, whitened_product
 from dncbench.methods._ridge_energy import FAMILIES, Energy, initial, train
 from dncbench.registry import nearest, register_method
@@ -43,11 +44,12 @@ _KEEP_FIRST = 0.9  # effective share from which the first round's surrogate need
 
 
 class _Message(NamedTuple):
-    """One shard's fitted energy in its own whitened coordinates, float32, and its misfit."""
+    """One shard's fitted energy in its own whitened coordinates, float32, and its misfits."""
 
     energy: Any
     shard: Whitening
-    loss: Float[Array, ""]
+    loss: Float[Array, "*S"]
+    losses: Float[Array, "*S points"]
 
 
 class _Answer(NamedTuple):
@@ -116,8 +118,8 @@ class ScoreRegression(Method):
         # Whitened, everything is of order one: float32 halves the time.
         x = own.positions(shard.values).astype(jnp.float32)
         scores = own.scores(shard.score).astype(jnp.float32)
-        energy, loss = self._trained(key, x, scores, self.steps, self.learning_rate)
-        return _Message(eqx.filter(energy, eqx.is_inexact_array), own, loss)
+        energy, loss, losses = self._trained(key, x, scores, self.steps, self.learning_rate)
+        return _Message(eqx.filter(energy, eqx.is_inexact_array), own, loss, losses)
 
     def _skeleton(self, key: PRNGKeyArray, dim: int) -> Energy:
         chosen = min(512, max(64, 1 << (8 * dim - 1).bit_length()))
@@ -125,7 +127,7 @@ class ScoreRegression(Method):
 
     def _trained(
         self, key: PRNGKeyArray, x: Array, scores: Array, steps: int, learning_rate: float
-    ) -> tuple[Energy, Float[Array, ""]]:
+    ) -> tuple[Energy, Float[Array, ""], Float[Array, " points"]]:
         key_start, key_train = jax.random.split(key)
         energy = self._skeleton(key_start, x.shape[1])
         return train(energy, key_train, x, scores, steps=steps, learning_rate=learning_rate)
@@ -169,7 +171,10 @@ class ScoreRegression(Method):
         first: _Message = messages[0].messages if self.rounds > 1 else messages
         space, energy = self._summed(first)
         dim = len(space.mean)
-        info: dict[str, Any] = {"loss": jnp.max(first.loss)}
+        info: dict[str, Any] = {
+            "loss": jnp.max(first.loss),
+            "learning_curve": learning_curve(first.losses),
+        }
         if self.rounds == 1:
             z, sampled = sample(energy, key, num_draws, dim)
             draws = space.original(z)
@@ -209,7 +214,8 @@ class ScoreRegression(Method):
         dim = points.shape[1]
         x = own.positions(points).astype(jnp.float32)
         scores = own.scores(jnp.sum(answers.score, axis=0)).astype(jnp.float32)
-        total, loss = self._trained(key_fit, x, scores, self.steps * 2 // 5, self.learning_rate / 3)
+        steps, learning_rate = self.steps * 2 // 5, self.learning_rate / 3
+        total, loss, _ = self._trained(key_fit, x, scores, steps, learning_rate)
         at_points = jax.vmap(energy)(space.whitened(points))
         ratios = jnp.sum(answers.log_density, axis=0) - at_points
         weights = jax.nn.softmax(ratios)

@@ -23,6 +23,7 @@ from dncbench.methods._diffusion_model import (
     train,
 )
 from dncbench.methods._gaussian import inverse, mean_and_covariance, product
+from dncbench.methods._learning import learning_curve
 from dncbench.registry import nearest, register_method
 
 
@@ -38,6 +39,7 @@ class NoisedShard(eqx.Module):
         basis: U, eigenvectors of their covariance, in columns.
         variances: its eigenvalues.
         shortened: share of the scores that :func:`bounded_scores` shortened.
+        losses: in the course of training.
     """
 
     energy: Energy
@@ -45,6 +47,7 @@ class NoisedShard(eqx.Module):
     basis: Float[Array, "*S d d"]
     variances: Float[Array, "*S d"]
     shortened: Float[Array, "*S"]
+    losses: Float[Array, "*S points"]
 
     def score(self, theta: Float[Array, " d"], t: Float[Array, ""]) -> Float[Array, " d"]:
         """∇ log p_t of one shard, in float64 around a network in float32."""
@@ -134,14 +137,14 @@ class ScoreSumSde(Method):
         variances, basis = jnp.linalg.eigh(covariance)
         scale = jnp.sqrt(variances)
         score, shortened = bounded_scores(shard.score @ basis * scale)
-        energy = train(
+        energy, losses = train(
             (shard.values - mean) @ basis / scale,
             score,
             key,
             TRAININGS[self.training],
             variances=variances.astype(jnp.float32),
         )
-        return NoisedShard(energy, mean, basis, variances, shortened)
+        return NoisedShard(energy, mean, basis, variances, shortened, losses)
 
     def merge(
         self, messages: NoisedShard, key: PRNGKeyArray, num_draws: int
@@ -162,4 +165,7 @@ class ScoreSumSde(Method):
         num_steps = max(self.num_steps, 24 * num_shards)
         score = lambda theta, t: summed_score(messages, theta, t)  # noqa: E731
         draws = reverse_sde(score, start, key_path, num_steps)
-        return draws, {"warnings": {SHORTENED: messages.shortened > 0}}
+        return draws, {
+            "learning_curve": learning_curve(messages.losses),
+            "warnings": {SHORTENED: messages.shortened > 0},
+        }
