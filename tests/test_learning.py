@@ -1,6 +1,5 @@
 """Learning curves: what trained methods report of their training."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ import pytest
 import dncbench
 from dncbench.methods._learning import POINTS, in_stretches, learning_curve
 
-TRAINED = ("diffusion", "score-sum-sde", "flow[steps=400]", "score-regression[steps=400]")
+TRAINED = ("flow[steps=400]", "score-regression[steps=400]")
 
 
 @pytest.mark.parametrize("number", [7, POINTS, 1049])
@@ -27,13 +26,13 @@ def test_a_loss_beyond_floats_can_be_recorded() -> None:
 
 
 @pytest.mark.parametrize("method", TRAINED)
-def test_the_curve_falls_from_its_start(method: str) -> None:
-    # exp(a u - b e^u) in each coordinate: skewed, so that there is something to learn.
+def test_the_curve_falls(method: str) -> None:
+    # a u - b exp(u) in each coordinate: skewed, so that there is something to learn.
     draws = np.log(np.random.default_rng(3).gamma(1.0, size=(2, 1000, 2)))
-    info = dncbench.merge(
-        draws, method=method, score=1.0 - np.exp(draws), num_draws=200, key=jax.random.key(0)
-    ).info
-    curve = info["learning_curve"]
-    assert 2 <= len(curve) <= POINTS + 1
-    # Standard error of a stretch's mean: below 3 % of the first for all four.
-    assert min(curve[-3:]) < 0.97 * curve[0]
+    info = dncbench.merge(draws, method, score=1.0 - np.exp(draws), num_draws=200).info
+    curve = np.array(info["learning_curve"])
+    fifth = len(curve) // 5
+    assert POINTS <= len(curve) <= POINTS + 1
+    # What neighbours differ by is mostly the noise of batches; a fall is more than that.
+    noise = np.std(np.diff(curve)) / 2**0.5 * (2 / fifth) ** 0.5
+    assert curve[:fifth].mean() - curve[-fifth:].mean() > 3 * noise

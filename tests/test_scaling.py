@@ -1,6 +1,9 @@
 """Scaling studies: exponents that are known, the cells of every axis, failures that show."""
 
+import base64
+import html
 import json
+import re
 import sys
 
 import numpy as np
@@ -11,13 +14,14 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from dncbench import budget as budgets
-from dncbench import scaling
+from dncbench import leaderboard, scaling
 from dncbench.cli import main
 from dncbench.errors import UnknownNameError
 from dncbench.experiment import plan
+from dncbench.report import build
 from dncbench.scaling import tables
 from dncbench.scaling.cases import cases
-from dncbench.scaling.drawing import draw
+from dncbench.scaling.drawing import draw, svg
 from dncbench.scaling.exponents import fit
 from dncbench.store import Records
 
@@ -191,6 +195,31 @@ def test_a_study_is_drawn_the_same_way_every_time(written, tmp_path) -> None:
         assert shown in text
 
 
+def test_the_report_shows_studies_apart_from_boards(written, tmp_path) -> None:
+    boards, studies = Records(tmp_path), Records(tmp_path / scaling.FOLDER)
+    boards.put(record("swiss", problem="board"))
+    without = build(boards, draws=False)
+    assert "data:image/svg+xml" not in without
+    assert "asv-html" not in without
+    for made in [*written, at_dim(failed("gp", reason="MemoryError: d"), 8)]:
+        studies.put(made)
+    measured = tmp_path / "asv" / "machine"
+    measured.mkdir(parents=True)
+    for name in ("machine.json", "1a2b-env.json", "3c4d-env.json", "3c4d-other.json"):
+        (measured / name).write_text("{}")
+    text = build(boards, draws=False)
+    assert text == build(boards, draws=False)
+    study = scaling.study(list(studies), "dim")
+    (drawn,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', text)
+    assert base64.b64decode(drawn).decode() == svg(study)
+    for shown in (tables.title(study), *tables.notes(study), *tables.cells(study)[0]):
+        assert html.escape(shown) in text
+    assert "dncbench scale --axis dim --splits 3" in text
+    assert "poisson-regression" not in [board.problem for board in leaderboard.boards(boards)]
+    assert " on 1\nproblem whose posterior is known" in text
+    assert '2 commits of dncbench:\n<a href="asv-html/index.html">' in text
+
+
 # ---------------------------------------------------------------- what is run
 
 
@@ -292,8 +321,8 @@ def test_two_values_are_run_drawn_and_not_run_again(tmp_path, session_cache) -> 
     assert "4 cells run, 0 skipped" in first.stderr
     assert "0 cells run, 4 skipped" in second.stderr
     assert first.stdout == second.stdout
-    assert (tmp_path / "scale_imbalance.svg").read_text().startswith("<?xml")
-    assert {each["reference"]["grade"] for each in Records(tmp_path)} == {"A"}
+    assert (tmp_path / "scale" / "imbalance.svg").read_text().startswith("<?xml")
+    assert {each["reference"]["grade"] for each in Records(tmp_path / "scale")} == {"A"}
     (study,) = json.loads(first.stdout)
     assert study["values"] == [1, 3]
     for weighted, gaussian in zip(

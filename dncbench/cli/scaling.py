@@ -40,7 +40,7 @@ from dncbench.scaling import Study, axes
 @click.option(
     "--output",
     metavar="FILE",
-    help="Figure of the one axis: .svg, .pdf or .png.  [default: RESULTS/scale_AXIS.svg]",
+    help="Figure of the one axis: .svg, .pdf or .png.  [default: RESULTS/scale/AXIS.svg]",
 )
 @options.with_plugins
 def scale(
@@ -60,7 +60,9 @@ def scale(
 
     One family of problems with known truth is run with more and more parameters, shards
     or draws, or with shards less and less alike. Cells are ordinary ones: what has a
-    record is not run again. Exponents are fitted by least squares on logarithms.
+    record is not run again. Exponents are fitted by least squares on logarithms. Records
+    and figures are kept in RESULTS/scale, apart from those of the boards; the report
+    shows them.
 
     \b
     Examples:
@@ -81,7 +83,7 @@ def scale(
         raise click.UsageError("--values and --output are of one axis; name it with --axis")
     grid = {axis: _numbers(values) if values else axis.default for axis in wanted}
     planned = cases(grid, splits=splits, budget=budget_name)
-    store = Records(results)
+    store = Records(Records(results).root / scaling.FOLDER)
     if dry_run:
         options.print_plan(
             experiment.plan(planned, methods, seed=seed, budget=get(budget_name), records=store)
@@ -93,7 +95,7 @@ def scale(
             methods,
             seed=seed,
             budget=budget_name,
-            results=results,
+            results=store.root,
             cache=cache,
             progress=progress,
         )
@@ -105,7 +107,7 @@ def scale(
     studies = [scaling.study(records, axis.name, budget=budget_name, seed=seed) for axis in wanted]
     _show(studies, style)
     for study in studies:
-        path = Path(output) if output else store.root / f"scale_{study.axis}.svg"
+        path = Path(output) if output else store.root / f"{study.axis}.svg"
         draw(study, path)
         click.echo(f"written to {path}", err=True)
     if progress.failed:

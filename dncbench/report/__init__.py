@@ -7,7 +7,7 @@ Data first, looks later: :mod:`~dncbench.report.page` puts plain data together,
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from dncbench import registry
+from dncbench import registry, scaling
 from dncbench.errors import DncbenchError
 from dncbench.leaderboard import Board
 from dncbench.report.page import Summary
@@ -40,6 +40,7 @@ def build(
         DncbenchError: there are no records of this kind.
     """
     from dncbench.report.grouping import groups
+    from dncbench.report.growth import growths
     from dncbench.report.kept import read
     from dncbench.report.page import page
     from dncbench.report.render import html
@@ -62,8 +63,17 @@ def build(
     for group in found:
         say(f"{group.board.problem}: reading what the cache has")
         kept.append(read(group, Cache(cache) if draws else None))
+    say("drawing scaling studies")
+    studies = growths(list(Records(store.root / scaling.FOLDER)))
     say("writing the page")
-    return html(page(found, kept, _over_problems([group.board for group in found])))
+    over_problems = _over_problems([group.board for group in found])
+    return html(page(found, kept, over_problems, studies, _commits_timed(store.root)))
+
+
+def _commits_timed(root: Path) -> int:
+    """How many commits asv has measured, on any machine; one file each, beside machine.json."""
+    files = {file.name.partition("-")[0] for file in (root / "asv").glob("*/*.json")}
+    return len(files - {"machine.json"})
 
 
 def _over_problems(boards: list[Board]) -> list[Summary]:

@@ -12,6 +12,7 @@ from dncbench.report.cells import Cell, Environments, cell, command, no_record, 
 from dncbench.report.features import QUESTIONS, UNKNOWN, answer
 from dncbench.report.floors import WORST, best_first, headline
 from dncbench.report.grouping import Group
+from dncbench.report.growth import Growth
 from dncbench.report.kept import Kept
 
 CURVE = "learning_curve"
@@ -100,6 +101,8 @@ class Page:
         unreached: how many boards have no merge at the floor.
         summaries: tables over all problems.
         metric_help: one line for each metric.
+        growths: scaling studies.
+        commits_timed: how many commits asv has measured.
     """
 
     metrics: list[tuple[str, str]]
@@ -111,6 +114,8 @@ class Page:
     unreached: int
     summaries: list[Summary] = field(default_factory=list)
     metric_help: list[tuple[str, str]] = field(default_factory=list)
+    growths: Sequence[Growth] = ()
+    commits_timed: int = 0
 
     @property
     def days(self) -> str:
@@ -121,13 +126,21 @@ class Page:
         return " to ".join(dict.fromkeys([found[0], found[-1]]))
 
 
-def page(groups: list[Group], kept: list[Kept], summaries: Sequence[Summary] = ()) -> Page:
+def page(
+    groups: list[Group],
+    kept: list[Kept],
+    summaries: Sequence[Summary] = (),
+    growths: Sequence[Growth] = (),
+    commits_timed: int = 0,
+) -> Page:
     """Put the page together.
 
     Args:
         groups: boards with their records.
         kept: what the cache adds to each of them.
         summaries: tables over all problems, shown after the overview.
+        growths: scaling studies, shown after the problems.
+        commits_timed: how many commits asv has measured; its page is linked where there are any.
     """
     methods = _methods(groups)
     environments = Environments()
@@ -150,6 +163,8 @@ def page(groups: list[Group], kept: list[Kept], summaries: Sequence[Summary] = (
         unreached=sum(not found for found in at_floor),
         summaries=list(summaries),
         metric_help=[(metric, known[metric]) for metric in metrics if metric in known],
+        growths=growths,
+        commits_timed=commits_timed,
     )
 
 

@@ -14,6 +14,7 @@ from dncbench.report.cells import NO_HEAT
 from dncbench.report.features import QUESTIONS
 from dncbench.report.floors import LEVEL_NAMES, WORST
 from dncbench.report.page import Page, Section, choices, distinguishing_terms
+from dncbench.scaling.tables import LEGEND
 
 
 def html(page: Page) -> str:
@@ -40,6 +41,7 @@ def html(page: Page) -> str:
         short_terms=distinguishing_terms(page),
         level_names=LEVEL_NAMES,
         worst=WORST,
+        growth_legend=LEGEND,
         numbers=numbers,
         charts={"scatter": scatter.scatter, **vars(curves)},
         default_methods={section.anchor: _shown_first(section) for section in page.sections},

@@ -8,4 +8,17 @@ from dncbench.scaling.axes import Axis, get_axis, known_axes
 from dncbench.scaling.curves import Curve, Point, Study, study
 from dncbench.scaling.exponents import Exponent
 
-__all__ = ["Axis", "Curve", "Exponent", "Point", "Study", "get_axis", "known_axes", "study"]
+__all__ = [
+    "FOLDER",
+    "Axis",
+    "Curve",
+    "Exponent",
+    "Point",
+    "Study",
+    "get_axis",
+    "known_axes",
+    "study",
+]
+
+FOLDER = "scale"
+"""Within a results folder: where studies keep their records, apart from those of the boards."""

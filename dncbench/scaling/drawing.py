@@ -4,6 +4,7 @@ A method has its panels to itself, with all others in grey behind it, so that no
 has to be told from another, however many methods there are.
 """
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +45,23 @@ def draw(study: Study, path: Path) -> None:
         study: with a record at least.
         path: file to write; its suffix says how: .svg, .pdf or .png.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save(study, path, path.suffix[1:])
+
+
+def svg(study: Study) -> str:
+    """The drawing as SVG; the same study gives the same text."""
+    written = io.StringIO()
+    _save(study, written, "svg")
+    return written.getvalue()
+
+
+def _save(study: Study, target: Path | io.StringIO, style: str) -> None:
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(study)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, metadata=metadata, dpi=150)
+        metadata = {"Date": None} if style == "svg" else None
+        _figure(study).savefig(target, format=style, metadata=metadata, dpi=150)
 
 
 def _figure(study: Study) -> Any:

@@ -30,11 +30,12 @@ def title(study: Study) -> str:
     """One line that says what was varied and what was not."""
     return (
         f"{study.axis}: {study.label}; {study.problem}, budget {study.budget}, seed {study.seed}, "
-        f"{_most_splits(study)} splits"
+        f"{most_splits(study)} splits"
     )
 
 
-def _most_splits(study: Study) -> int:
+def most_splits(study: Study) -> int:
+    """How many splits the best covered cells have."""
     return max(
         (point.splits for curve in study.curves.values() for point in curve.points), default=0
     )

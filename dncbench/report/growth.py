@@ -1,0 +1,68 @@
+"""Scaling studies as the page shows them: a figure and a table for each axis."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dncbench import scaling
+from dncbench.configure import parse
+from dncbench.scaling import Study, tables
+from dncbench.scaling.drawing import svg
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One axis.
+
+    Attributes:
+        axis, title: its name, and one line that says what was varied and what was not.
+        figure: the drawing, as an address that an image takes.
+        header, rows, notes: the table of exponents.
+        command: that makes the records.
+    """
+
+    axis: str
+    title: str
+    figure: str
+    header: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+    command: str
+
+
+def growths(records: Sequence[dict[str, Any]]) -> list[Growth]:
+    """Every axis along which there are two values or more, for each budget and seed.
+
+    Args:
+        records: of studies.
+    """
+    terms = {
+        (parse(record["identity"]["budget"]["name"])[0], record["identity"]["seed"])
+        for record in records
+    }
+    found = [
+        scaling.study(records, axis, budget=budget, seed=seed)
+        for budget, seed in sorted(terms)
+        for axis in scaling.known_axes()
+    ]
+    return [_growth(study) for study in found if len(study.values) > 1]
+
+
+def _growth(study: Study) -> Growth:
+    # An image, not part of the page: the drawing's own styles stay its own.
+    drawn = base64.b64encode(svg(study).encode()).decode()
+    parts = [f"dncbench scale --axis {study.axis} --splits {tables.most_splits(study)}"]
+    if study.budget != "smoke":
+        parts.append(f"--budget {study.budget}")
+    if study.seed:
+        parts.append(f"--seed {study.seed}")
+    return Growth(
+        study.axis,
+        tables.title(study),
+        f"data:image/svg+xml;base64,{drawn}",
+        tables.header(study),
+        tables.cells(study),
+        tables.notes(study),
+        " ".join(parts),
+    )
