@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from handmade import copied_plugins, failed, import_shipped, record
 
+from dncbench import budget as budgets
 from dncbench import registry
 from dncbench.cli import main
 from dncbench.store import Records
@@ -396,3 +397,18 @@ def test_terminal_table_keeps_settings_and_reasons_in_brackets(written):
 def test_no_records_say_how_to_make_some(tmp_path, more):
     done = _invoke("leaderboard", "--results", tmp_path, *more)
     assert (done.exit_code, done.stdout) == (0, "no records yet; make some with: dncbench run\n")
+
+
+def test_a_board_of_a_changed_budget_is_asked_for_by_its_name(tmp_path):
+    store = Records(tmp_path)
+    for name in ("quick", "quick[num_draws=2000]"):
+        made = record(values={"mah@1": 1.0})
+        made["identity"]["budget"] = budgets.get(name).contents()
+        store.put(made)
+    ask = ("leaderboard", "--results", tmp_path, "--format", "csv", "--budget")
+    shown = _invoke(*ask, "quick[num_draws=2000,draws_per_shard=10000]")
+    assert shown.exit_code == 0, shown.output
+    assert "quick[num_draws=2000]" in shown.stdout
+    assert "quick[" not in _invoke(*ask, "quick").stdout
+    wrong = _invoke(*ask, "quik")
+    assert (wrong.exit_code, "did you mean quick" in wrong.output) == (2, True)

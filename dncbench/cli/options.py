@@ -61,6 +61,14 @@ def budget_by_default(name: str) -> Callable[[Callable], Callable]:
 
 
 budget = budget_by_default("quick")
+only_budgets = click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    metavar="NAME",
+    callback=lambda context, parameter, specs: tuple(budgets.get(spec).name for spec in specs),
+    help='Only records of this budget: quick, or "quick[num_draws=2000]"; may be repeated.',
+)
 cache = click.option(
     "--cache", metavar="DIR", help="Draws and references. [default: DNCBENCH_CACHE or yours]"
 )

@@ -2,13 +2,13 @@
 
 import click
 
-from dncbench import budget, screen
+from dncbench import screen
 from dncbench.cli import options
 
 
 @click.command()
 @click.option("--problem", "problems", multiple=True, metavar="NAME", help="Only these.")
-@click.option("--budget", "budgets", multiple=True, type=click.Choice(budget.NAMES))
+@options.only_budgets
 @click.option(
     "--no-draws",
     is_flag=True,

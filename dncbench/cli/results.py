@@ -2,7 +2,7 @@
 
 import click
 
-from dncbench import budget, registry, screen
+from dncbench import registry, screen
 from dncbench.cli import options
 from dncbench.errors import UnknownNameError
 
@@ -11,7 +11,7 @@ from dncbench.errors import UnknownNameError
 @click.option("--problem", "problems", multiple=True, metavar="NAME", help="Only these.")
 @click.option("--suite", metavar="NAME", help="Only the cases of a suite.")
 @click.option("--track", "tracks", multiple=True, metavar="TRACK", help="Rank only these tracks.")
-@click.option("--budget", "budgets", multiple=True, type=click.Choice(budget.NAMES))
+@options.only_budgets
 @click.option(
     "--metric",
     "metrics",
