@@ -1,10 +1,13 @@
 """Pages made of records written by hand, for the tests of the report."""
 
+import base64
+
 import numpy as np
 from handmade import failed, record
 
 from dncbench.report.features import Features
 from dncbench.report.grouping import groups
+from dncbench.report.growth import Growth
 from dncbench.report.kept import Kept
 from dncbench.report.overlays import overlays
 from dncbench.report.page import page
@@ -77,4 +80,14 @@ def handmade_page(hostile="", summaries=()):
         ),
         Kept(features=Features(dim=30, shards=4), missing=["overlays: none"]),
     ]
-    return page(found, kept, summaries)
+    drawn = base64.b64encode(b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+    study = Growth(
+        axis="dim",
+        title=f"dim: parameters {hostile}",
+        figure=f"data:image/svg+xml;base64,{drawn.decode()}",
+        header=["method", "mah exponent"],
+        rows=[[f"good{hostile}", "0.50 ± 0.10"]],
+        notes=[f"broken at 8: {hostile}"],
+        command="dncbench scale --axis dim --splits 3",
+    )
+    return page(found, kept, summaries, [study], commits_timed=5)
