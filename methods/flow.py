@@ -262,6 +262,7 @@ class Flow(Method):
         # steps have no length, is cheaper to compile than a check by itself.
         keys = jax.random.split(key_steps, (checks + 1, -(-self.steps // checks)))
         training = start, start, optimiser.init(start)
+        losses: Array
         (_, best, _), losses = jax.lax.scan(check, (training, start, jnp.inf), keys)
         return best, losses
 
