@@ -253,7 +253,8 @@ def test_the_sum_of_gaussian_scores_is_that_of_equation_20(t: float) -> None:
     shards = make_shards(np.random.default_rng(6), 3, 2)
     variances, basis = np.linalg.eigh(shards.covariances)
     networks = jax.vmap(lambda key: Energy(2, key))(jax.random.split(KEY, 3))
-    stacked = NoisedShard(networks, shards.means, basis, variances, np.zeros(3))
+    nothing = np.zeros(3), np.zeros((3, 1))
+    stacked = NoisedShard(networks, shards.means, basis, variances, *nothing)
     mean, covariance = noised_product(shards.means, shards.covariances, t)
     root = np.linalg.cholesky(covariance)
     for offset in np.random.default_rng(7).standard_normal((5, 2)):
