@@ -14,7 +14,7 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from dncbench.leaderboard import HEADLINE
-from dncbench.store import SCORED, canonical
+from dncbench.store import SCORED, canonical, latest
 
 CONFIDENCE = 0.95
 SAME, AGREE, DIFFER = "same", "agree", "differ"
@@ -119,7 +119,7 @@ def _by_cell(records: Iterable[dict[str, Any]]) -> dict[tuple, dict[str, Any]]:
             record["identity"]["space"],
             record["identity"]["split"]["index"],
         ): record
-        for record in records
+        for record in latest(records)
     }
 
 

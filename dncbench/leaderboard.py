@@ -161,7 +161,7 @@ def by_terms(
         if kept_tracks is not None and record["track"] not in kept_tracks:
             continue
         fresh, stale = found.get(terms(identity), ([], 0))
-        if all(is_current(identity[kind]["id"], current[kind]) for kind in ("problem", "method")):
+        if is_fresh(identity, current):
             fresh.append(record)
         else:
             stale += 1
@@ -201,6 +201,11 @@ def current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
 def is_current(identifier: str, current: dict[str, str]) -> bool:
     """Whether an id has the version that its name has now."""
     return current[identifier.rpartition("@")[0]] == identifier
+
+
+def is_fresh(identity: dict[str, Any], current: dict[str, dict[str, str]]) -> bool:
+    """Whether a cell's problem and method have the versions that their names have now."""
+    return all(is_current(identity[kind]["id"], current[kind]) for kind in ("problem", "method"))
 
 
 def _board(

@@ -17,8 +17,9 @@ import numpy as np
 
 from dncbench import registry
 from dncbench.errors import UnknownNameError
-from dncbench.leaderboard import HEADLINE
+from dncbench.leaderboard import HEADLINE, current_ids, is_fresh
 from dncbench.store import SCORED, latest
+from dncbench.suites import of_suite
 
 _FOLDER = Path(__file__).parent / "problems" / "published"
 STANDARD_ERRORS = 3.0
@@ -94,7 +95,7 @@ def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row
 
     Args:
         paper: one of :func:`names`.
-        records: from a store.
+        records: from a store; those of the suite of the same name are read.
         budget: name of the budget whose records are read.
 
     Raises:
@@ -106,10 +107,15 @@ def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row
             f"known: {', '.join(names())}"
         )
     content = tomllib.loads((_FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
+    # Other split schemes are other experiments; so are other versions of a problem or method.
+    own = of_suite(paper, latest(records))
+    current = current_ids(own)
     kept = [
         record
-        for record in latest(records)
-        if record["identity"]["budget"]["name"] == budget and record["status"] in SCORED
+        for record in own
+        if record["identity"]["budget"]["name"] == budget
+        and record["status"] in SCORED
+        and is_fresh(record["identity"], current)
     ]
     found = []
     for table in content["tables"]:

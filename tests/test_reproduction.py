@@ -6,6 +6,7 @@ from handmade import record
 
 from dncbench import reproduction
 from dncbench.cli import main
+from dncbench.configure import configure, label
 from dncbench.errors import UnknownNameError
 
 PAPER = "trojan2024"
@@ -15,12 +16,15 @@ def records(
     problem: str, method: str, values: dict[str, float], space: str = "unconstrained", **settings
 ):
     """Five splits about these values, 0.02 apart."""
+    name = label(*configure("problem", problem, **settings))
+    scheme = "in-order" if settings.get("published") else "random"
     made = []
     for split in range(5):
         figures = {f"{name}@1": value + 0.02 * (split - 2) for name, value in values.items()}
         one = record(method, split, figures, problem=problem, budget="quick")
         one["identity"]["space"] = space
-        one["identity"]["problem"] |= {"settings": settings, "label": f"{problem}{settings or ''}"}
+        one["identity"]["problem"] |= {"settings": settings, "label": name}
+        one["identity"]["split"]["scheme"] = scheme
         made.append(one)
     return made
 
@@ -62,6 +66,19 @@ def test_what_the_code_computes_makes_an_artefact() -> None:
     assert verdict(both, 1, "Consensus", "mah") == "artefact"
     text = reproduction.to_markdown(PAPER, both, "quick")
     assert "one observation for each density" in text
+
+
+@pytest.mark.parametrize("other", [{"scheme": "sizes:0.5"}, {"version": 0}])
+def test_other_experiments_are_not_mixed_in(other) -> None:
+    ours = records("spambase", "swiss", {"mah": 6.7, "iad": 0.26, "skew": 0.40})
+    strangers = records("spambase", "swiss", {"mah": 60.0, "iad": 0.9, "skew": 4.0})
+    for one in strangers:
+        if "scheme" in other:
+            one["identity"]["split"]["scheme"] = other["scheme"]
+        else:
+            one["identity"]["method"]["id"] = f"swiss@{other['version']}"
+    found = reproduction.rows(PAPER, ours + strangers, "quick")
+    assert found == reproduction.rows(PAPER, ours, "quick")
 
 
 def test_errors_that_would_let_anything_agree_decide_nothing() -> None:

@@ -1,6 +1,7 @@
 """Scaling studies: exponents that are known, the cells of every axis, failures that show."""
 
 import base64
+import copy
 import html
 import json
 import re
@@ -167,6 +168,15 @@ def test_records_of_other_terms_are_passed_over(written, change) -> None:
     stranger = at_dim(stranger, 8)
     stranger["identity"] = change(stranger["identity"])
     assert scaling.study([*written, stranger], "dim") == expected
+
+
+def test_of_two_records_of_a_cell_the_newest_counts(written) -> None:
+    expected = scaling.study(written, "dim")
+    older = copy.deepcopy(written[0])
+    older["identity"]["method"]["settings"] = {"of": "before a setting was added"}
+    older["created"] = "2020-01-01T00:00:00+00:00"
+    older["metrics"]["mah@1"]["value"] = 1e6
+    assert scaling.study([older, *written], "dim") == expected
 
 
 def test_cells_without_figures_are_shown_with_their_reasons(written) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from dncbench import registry
-from dncbench.leaderboard import HEADLINE, MAX_OTHER_LOAD
+from dncbench.leaderboard import HEADLINE, MAX_OTHER_LOAD, current_ids, is_fresh
 from dncbench.scaling.axes import get_axis
 from dncbench.scaling.exponents import Exponent, fit
-from dncbench.store import SCORED
+from dncbench.store import SCORED, latest
 
 CLEAR_OF_FLOOR = 2.0
 """Multiples of the noise floor from which an error is fitted: the floor, which adds in
@@ -105,7 +105,7 @@ def study(
 
     Args:
         records: from a store; those of other problems and terms, and stale ones, are
-            passed over.
+            passed over, and of two records of a cell the newest counts.
         axis: one of :func:`dncbench.scaling.known_axes`.
         budget: of the study.
         seed: of the study.
@@ -113,12 +113,13 @@ def study(
     Raises:
         UnknownNameError: no such axis or budget.
     """
-    chosen = get_axis(axis)
+    chosen, records = get_axis(axis), latest(records)
+    current = current_ids(records)
     cells: dict[str, dict[float, list[dict[str, Any]]]] = {}
     for record in records:
         identity = record["identity"]
         plain = identity["space"] == "unconstrained" and "correct" not in identity["method"]
-        if not (plain and identity["seed"] == seed and _is_current(identity)):
+        if not (plain and identity["seed"] == seed and is_fresh(identity, current)):
             continue
         value = chosen.value_of(identity, budget)
         if value is not None:
@@ -143,16 +144,6 @@ def study(
         [*first, *sorted(found - {*first})],
         {curve.method: curve for curve in sorted(curves, key=_rank)},
     )
-
-
-def _is_current(identity: dict[str, Any]) -> bool:
-    """Whether both ids are the registry's, where it knows them."""
-    kinds: tuple[registry.Kind, ...] = ("problem", "method")
-    for kind in kinds:
-        known = {entry.name: entry.id for entry in registry.entries(kind)}
-        if known.get(identity[kind]["name"], identity[kind]["id"]) != identity[kind]["id"]:
-            return False
-    return True
 
 
 def _rank(curve: Curve) -> tuple:
