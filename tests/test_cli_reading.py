@@ -1,0 +1,228 @@
+"""The command line where nothing runs: plans, help, user errors, tables of what was recorded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from handmade import failed, record
+
+from dncbench import budget as budgets
+from dncbench.cli import main
+from dncbench.store import Records
+
+GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
+EXAMPLES = {
+    "run": 'dncbench run --method "consensus[weights=shard]"',
+    "leaderboard": "dncbench leaderboard --metric all --format csv > board.csv",
+    "compare": "dncbench compare trojan2024",
+    "figure": "dncbench figure trojan2024-2",
+    "report": "dncbench report --problem spambase --budget quick",
+    "reference": "dncbench reference spambase",
+    "scale": "dncbench scale --axis shards --values 2,4,8,16 --splits 5",
+    "show": "dncbench show spambase",
+}
+
+
+def _invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+# ---------------------------------------------------------------- nothing runs
+
+
+def test_dry_run_lists_the_cells_and_writes_nothing(tmp_path):
+    done = _invoke(
+        "run",
+        "--problem",
+        "toy-logistic[num_shards=3]",
+        "--method",
+        "consensus[weights=shard]",
+        "--method",
+        "pooled",
+        "--splits",
+        2,
+        "--results",
+        tmp_path,
+        "--dry-run",
+    )
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "toy-logistic[num_shards=3]  random-0  consensus[weights=shard]",
+        "toy-logistic[num_shards=3]  random-0  pooled",
+        "toy-logistic[num_shards=3]  random-1  consensus[weights=shard]",
+        "toy-logistic[num_shards=3]  random-1  pooled",
+        "4 to run, 0 done already",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--problem", "spambas"], "no problem is called 'spambas'; did you mean spambase"),
+        (["run", "--method", "swis"], "no method is called 'swis'; did you mean swiss"),
+        (["run", "--method", "consensus[weigths=shard]"], "did you mean weights"),
+        (["run", "--split-scheme", "randm"], "did you mean random"),
+        (["reference", "toy-logistics"], "did you mean toy-logistic"),
+        (["leaderboard", "--problem", "toy"], "no problem is called 'toy'"),
+        (["show", "consenus"], "nothing is called 'consenus'; did you mean consensus"),
+        (["run", "--plugin", "absent.py"], "plugin absent.py: no such file"),
+    ],
+)
+def test_user_error_is_one_message_and_exit_code_2(arguments, said):
+    done = _invoke(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", [*EXAMPLES, "list"])
+def test_help_has_an_example_where_a_command_has_options_of_its_own(command):
+    done = _invoke(command, "--help")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("Usage: ")
+    assert EXAMPLES.get(command, "List what is registered") in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("spambase", ["spambase@1 (problem)", "dimension: 58", "shards: 4", "source: Hopkins"]),
+        ("toy-logistic[num_shards=3]", ["num_shards = 3", "shards: 3"]),
+        ("consensus", ["consensus@1 (method)", "weights = matrix", "needs: covariance, draws"]),
+        ("mah", ["mah@1 (metric)"]),
+    ],
+)
+def test_show_describes_settings_and_needs(name, parts):
+    done = _invoke("show", name)
+    assert done.exit_code == 0
+    for part in parts:
+        assert part in done.stdout
+
+
+# ---------------------------------------------------------------- without JAX
+
+JAX_FREE = "import sys; from dncbench.cli import main; main(sys.argv[1:], standalone_mode=False)"
+JAX_FREE += "; print('jax' in sys.modules, 'equinox' in sys.modules)"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["leaderboard"], ["--help"], ["run", "--help"], ["scale", "--help"]]
+)
+def test_commands_that_only_read_never_import_jax(tmp_path, arguments):
+    Records(tmp_path).put(record("consensus", problem="toy-logistic"))
+    done = subprocess.run(
+        [sys.executable, "-c", JAX_FREE, *arguments],
+        env={"DNCBENCH_RESULTS": str(tmp_path), "PATH": "", "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "False False"
+    if arguments == ["list"]:
+        ids = [line.split()[0] for line in done.stdout.splitlines() if "@" in line.split(" ")[0]]
+        assert ids == LISTED
+        assert "[rounds=2]" in done.stdout
+    if arguments == ["leaderboard"]:
+        assert "consensus" in done.stdout
+
+
+LISTED = [
+    "banana@1",
+    "gaussian-mixture@1",
+    "logistic-100d@1",
+    "logistic-tall@1",
+    "poisson-regression@1",
+    "power-plant@1",
+    "power-plant-one-row@1",
+    "skewed-gamma@1",
+    "spambase@1",
+    "spambase-twin@1",
+    "toy-logistic@1",
+    "average@1",
+    "consensus@1",
+    "diffusion@1",
+    "flow@1",
+    "gp@1",
+    "local-polynomial@1",
+    "nonparametric@1",
+    "oracle@1",
+    "parametric@1",
+    "pooled@1",
+    "score-regression@1",
+    "score-sum-sde@1",
+    "semiparametric@1",
+    "swiss@1",
+    "swiss-product@1",
+    "c2st@1",
+    "cov@1",
+    "coverage@1",
+    "eig-max@1",
+    "eig-min@1",
+    "energy@1",
+    "iad@1",
+    "iad-128@1",
+    "ksd@1",
+    "mah@1",
+    "mmd@1",
+    "modes@1",
+    "skew@1",
+    "sw2@1",
+]
+
+
+# ---------------------------------------------------------------- golden tables
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Records by hand, as the leaderboard reads them."""
+    records = Records(tmp_path)
+    for split in (0, 1, 2):
+        values = {"mah@1": 1.0 + split, "iad@1": 0.25}
+        records.put(record("alpha", split, values))
+        values = {"mah@1": 9.0 + split, "iad@1": 0.25 + 0.5 * split}
+        records.put(record("beta", split, values, label="beta[x=1]", other_load_cores=1.0))
+    records.put(failed("gamma", reason="DrawsError: shard 1 [of 3]"))
+    records.put(record("consensus", method_version=0))
+    return tmp_path
+
+
+def test_leaderboard_in_markdown_is_this_text(written):
+    done = _invoke("leaderboard", "--results", written, "--format", "md")
+    assert done.exit_code == 0
+    assert done.stdout == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_terminal_table_keeps_settings_and_reasons_in_brackets(written):
+    done = _invoke("leaderboard", "--results", written)
+    assert done.exit_code == 0
+    assert "│ beta[x=1] " in done.stdout
+    assert "[of 3]" in done.stdout
+    assert "1 stale records (of older versions) are left out" in done.stdout
+
+
+@pytest.mark.parametrize("more", [(), ("--track", "draws"), ("--summary",)])
+def test_no_records_say_how_to_make_some(tmp_path, more):
+    done = _invoke("leaderboard", "--results", tmp_path, *more)
+    assert (done.exit_code, done.stdout) == (0, "no records yet; make some with: dncbench run\n")
+
+
+def test_a_board_of_a_changed_budget_is_asked_for_by_its_name(tmp_path):
+    store = Records(tmp_path)
+    for name in ("quick", "quick[num_draws=2000]"):
+        made = record(values={"mah@1": 1.0})
+        made["identity"]["budget"] = budgets.get(name).contents()
+        store.put(made)
+    ask = ("leaderboard", "--results", tmp_path, "--format", "csv", "--budget")
+    shown = _invoke(*ask, "quick[num_draws=2000,draws_per_shard=10000]")
+    assert shown.exit_code == 0, shown.output
+    assert "quick[num_draws=2000]" in shown.stdout
+    assert "quick[" not in _invoke(*ask, "quick").stdout
+    wrong = _invoke(*ask, "quik")
+    assert (wrong.exit_code, "did you mean quick" in wrong.output) == (2, True)
