@@ -1,7 +1,8 @@
 """Everything that is made from the records, made at once, so that it all says the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from dncbench import readme, summary_tables, tables
 from dncbench.leaderboard import Board, boards
@@ -12,9 +13,9 @@ from dncbench.summary import summaries
 BUDGET = "quick"
 
 
-def published_boards(store: Records) -> list[Board]:
+def published_boards(records: Iterable[dict[str, Any]]) -> list[Board]:
     """The boards that are published: those of the budget for whose figures the suite stands."""
-    return boards(store, budgets=[BUDGET])
+    return boards(records, budgets=[BUDGET])
 
 
 def leaderboard_text(found: list[Board]) -> str:
