@@ -48,11 +48,10 @@ class Problem(eqx.Module):
 
     num_shards: eqx.AbstractVar[int]
     source: ClassVar[str] = ""
+    """Where the model and its data come from; shown by ``dncbench show``."""
 
     cites: ClassVar[tuple[str, ...]] = ()
     """What to cite: keys of ``dncbench/citations.bib``, or whole BibTeX entries."""
-
-    """Where the model and its data come from; shown by ``dncbench show``."""
 
     @property
     @abc.abstractmethod
