@@ -218,17 +218,23 @@ def _in_blocks_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 
 
 def _scanned(of_block: Callable, observations: PyTree[Array], mask: Array) -> Any:
-    """Sum a function of (observations, mask) over blocks of their rows."""
-    blocks = jax.tree.map(
-        lambda leaf: leaf.reshape(-1, BLOCK, *leaf.shape[1:]), (observations, mask)
-    )
-    shapes = jax.eval_shape(of_block, jax.tree.map(lambda leaf: leaf[0], blocks))
+    """Sum a function of (observations, mask) over blocks of their rows.
+
+    Blocks are cut out one at a time: scanning over an axis of blocks would, mapped over
+    shards, first copy all observations into another order, at every evaluation.
+    """
+
+    def block(start: Array | int) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, BLOCK), (observations, mask)
+        )
+
+    def add(number: Array, total: Any) -> Any:
+        return jax.tree.map(jnp.add, total, of_block(block(number * BLOCK)))
+
+    shapes = jax.eval_shape(lambda: of_block(block(0)))
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-    def add(total: Any, block: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, of_block(block)), None
-
-    return jax.lax.scan(add, nothing, blocks)[0]
+    return jax.lax.fori_loop(0, mask.shape[-1] // BLOCK, add, nothing)
 
 
 def log_jacobian(problem: Problem, eta: Float[Array, " dim"]) -> Float[Array, ""] | float:

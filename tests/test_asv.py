@@ -68,6 +68,35 @@ def test_everything_registered_is_measured(folder: Path) -> None:
     assert all(len(b["version"]) < 10 for name, b in found.items() if name != "version")
 
 
+def test_a_number_means_the_same_parameter_whichever_commit_is_installed(tmp_path: Path) -> None:
+    # asv hands over numbers: were the lists the commit's own, an earlier commit's figures would
+    # stand under the names of other methods.
+    earlier = tmp_path / "dncbench"
+    ignored = shutil.ignore_patterns("swiss.py", "kernel.py", "asv_bench", "__pycache__")
+    shutil.copytree(REPOSITORY / "dncbench", earlier, ignore=ignored)
+    benchmarks = REPOSITORY / "dncbench"
+    script = """
+import json
+from dncbench import registry
+from asv_bench import merges, scoring
+installed = [[entry.name for entry in registry.entries(kind)] for kind in ("method", "metric")]
+print(json.dumps([*installed, merges.Merges.params[0], scoring.Metrics.params[0]]))
+"""
+    paths = os.pathsep.join(map(str, (tmp_path, benchmarks)))
+    printed = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths},
+        check=True,
+        capture_output=True,
+    )
+    methods, metrics, measured_methods, measured_metrics = json.loads(printed.stdout)
+    assert "swiss" not in methods
+    assert "mmd" not in metrics
+    assert measured_methods == [spec for entry in shipped("method") for spec in entry.specs]
+    assert measured_metrics == [entry.name for entry in shipped("metric")]
+
+
 @pytest.fixture(scope="module")
 def made() -> shards.Shards:
     return shards.make_shards()

@@ -22,7 +22,7 @@ class Merges(WithShards):
     the folder where asv runs these benchmarks. Seconds are those that dncbench reports.
     """
 
-    params = (parameters.methods(),)
+    params = (parameters.METHODS,)
     param_names = ("method",)
     version = "1"
     timeout = 900
@@ -75,7 +75,7 @@ class Merges(WithShards):
 class MergeMemory(WithShards):
     """Peak memory of a process that does one merge, with JAX and all that it compiles."""
 
-    params = (parameters.methods(),)
+    params = (parameters.METHODS,)
     param_names = ("method",)
     version = "1"
     timeout = 900

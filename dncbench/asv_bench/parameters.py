@@ -1,23 +1,37 @@
-"""What is measured: everything registered."""
+"""What is measured: everything registered in the checkout that these benchmarks lie in.
 
+Not in the installed commit: asv tells a benchmark the number of its parameter in the list,
+not its name, and so the list has to be the same whichever commit is installed.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from dncbench import registry
 from dncbench.errors import UnknownNameError
 
+_CHECKOUT = Path(__file__).parents[2]
+_LIST = """
+import json
+from dncbench import registry
+specs = [spec for entry in registry.entries("method") for spec in entry.specs]
+print(json.dumps([specs, [entry.name for entry in registry.entries("metric")]]))
+"""
 
-def methods() -> list[str]:
-    """Every method, and every variant that it is registered with."""
-    return [
-        spec
-        for entry in registry.entries("method")
-        for spec in getattr(entry, "specs", [entry.name])  # the first commits have no variants
-    ]
+
+def _registered() -> list[list[str]]:
+    # Another process, because in this one dncbench is the installed commit's.
+    command = [sys.executable, "-c", _LIST]
+    listed = subprocess.run(command, cwd=_CHECKOUT, check=True, stdout=subprocess.PIPE)
+    found: list[list[str]] = json.loads(listed.stdout)
+    return found
 
 
-def metrics() -> list[str]:
-    """Every metric."""
-    return [entry.name for entry in registry.entries("metric")]
+METHODS, METRICS = _registered()
+"""Every method, with every variant that it is registered with; every metric."""
 
 
 def method(spec: str) -> Any:

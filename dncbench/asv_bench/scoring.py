@@ -7,7 +7,7 @@ from .shards import Shards, WithShards, as_sample
 class Metrics(WithShards):
     """Scoring perfect draws against the truth, for every metric."""
 
-    params = (parameters.metrics(),)
+    params = (parameters.METRICS,)
     param_names = ("metric",)
     version = "1"
     timeout = 300
