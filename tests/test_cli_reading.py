@@ -106,6 +106,22 @@ def test_show_describes_settings_and_needs(name, parts):
 
 # ---------------------------------------------------------------- without JAX
 
+QUICK = "import sys; from dncbench.cli import main; main(sys.argv[1:], standalone_mode=False)"
+QUICK += "; print('numpy' in sys.modules, 'scipy' in sys.modules)"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["scale", "--help"]])
+def test_what_computes_nothing_waits_for_nothing_numerical(tmp_path, arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", QUICK, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith("False False\n")
+
+
 JAX_FREE = "import sys; from dncbench.cli import main; main(sys.argv[1:], standalone_mode=False)"
 JAX_FREE += "; print('jax' in sys.modules, 'equinox' in sys.modules)"
 

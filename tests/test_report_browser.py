@@ -15,6 +15,7 @@ from dncbench.report.render import html
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 By = pytest.importorskip("selenium.webdriver.common.by").By
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+Wait = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait
 Select = pytest.importorskip("selenium.webdriver.support.select").Select
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 if not (CHROMIUM and DRIVER):
@@ -97,6 +98,11 @@ def test_rows_are_filtered_by_track_and_by_text(shown):
     shown.find_element(By.CSS_SELECTOR, "#problem-0 .filter").send_keys("OO")
     assert _column(shown, 0) == ["good"]
     assert shown.find_element(By.CSS_SELECTOR, "#problem-0 .shown").text == "1 of 9 methods"
+
+
+def test_the_drawing_of_a_study_is_unpacked(shown):
+    drawn = shown.find_element(By.CSS_SELECTOR, "img.growth")
+    Wait(shown, 10).until(lambda _: drawn.get_property("naturalWidth") == 9)
 
 
 def test_a_cell_opens_and_closes_by_keyboard(shown):

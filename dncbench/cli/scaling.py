@@ -1,13 +1,15 @@
 """Scaling studies."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dncbench import screen
 from dncbench.cli import options
-from dncbench.scaling import Study, axes
+
+if TYPE_CHECKING:  # SciPy, which it needs, takes half a second that no other command should wait
+    from dncbench.scaling import Study
 
 
 @click.command()
@@ -74,6 +76,7 @@ def scale(
 
     from dncbench import experiment, scaling
     from dncbench.budget import get
+    from dncbench.scaling import axes
     from dncbench.scaling.cases import cases
     from dncbench.scaling.drawing import draw
     from dncbench.store import Records
@@ -123,7 +126,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(int(value) if value.is_integer() else value for value in sorted(found))
 
 
-def _show(studies: list[Study], style: str) -> None:
+def _show(studies: "list[Study]", style: str) -> None:
     from dncbench.scaling import tables
 
     if style == "json":
@@ -135,7 +138,7 @@ def _show(studies: list[Study], style: str) -> None:
             _print(tables, study)
 
 
-def _print(tables: Any, study: Study) -> None:
+def _print(tables: Any, study: "Study") -> None:
     from rich.table import Table
 
     terminal, table = screen.console(), Table()

@@ -166,13 +166,14 @@ def _readings(curve: Curve, group: str, key: str) -> np.ndarray:
 def _scale(grid: np.ndarray, study: Study, columns: list[_Column]) -> None:
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-    for axes in grid.ravel():
+    for axes in grid[0]:  # the others share these axes
         axes.set(xscale="log", yscale="log")
-        axes.xaxis.set(
-            major_locator=FixedLocator(study.values),
-            minor_locator=NullLocator(),
-            major_formatter=lambda value, _: f"{value:g}",
-        )
+    grid[0, 0].xaxis.set(
+        major_locator=FixedLocator(study.values),
+        minor_locator=NullLocator(),
+        major_formatter=lambda value, _: f"{value:g}",
+    )
+    for axes in grid.ravel():
         axes.tick_params(labelsize=6, length=2, pad=1.5)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[:-1].ravel():

@@ -198,6 +198,13 @@
       boxes.forEach((box) => { box.checked = Boolean(button.dataset.all); draw(box); })));
   }
 
+  // Scaling studies are compressed; as images, because a drawing's own styles stay its own.
+  all("img[data-packed]").forEach(async (image) => {
+    const bytes = Uint8Array.from(atob(image.dataset.packed), (letter) => letter.charCodeAt(0));
+    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    image.src = `data:image/svg+xml,${encodeURIComponent(await new Response(unpacked).text())}`;
+  });
+
   // On paper nothing can be opened.
   addEventListener("beforeprint", () => all("details").forEach((part) => { part.open = true; }));
 
