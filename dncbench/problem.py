@@ -223,6 +223,12 @@ def _scanned(of_block: Callable, observations: PyTree[Array], mask: Array) -> An
     Blocks are cut out one at a time: scanning over an axis of blocks would, mapped over
     shards, first copy all observations into another order, at every evaluation.
     """
+    if mask.shape[-1] % BLOCK:
+        # What is left over would be counted by no block.
+        raise DataError(
+            f"{mask.shape[-1]} rows are not a whole number of blocks of {BLOCK}; pad them, with "
+            "a mask of zero, as subposteriors() and full_posterior() do"
+        )
 
     def block(start: Array | int) -> Any:
         return jax.tree.map(

@@ -9,8 +9,9 @@ from scipy import stats
 from scipy.special import expit, log_expit
 
 from dncbench import problem as problem_module
+from dncbench.errors import DataError
 from dncbench.precision import derive_key
-from dncbench.problem import load_data, subposteriors
+from dncbench.problem import full_posterior, load_data, subposteriors
 from dncbench.problems._logistic import bernoulli_log_likelihood
 from dncbench.problems.logistic_tall import LogisticTall
 from dncbench.problems.spambase import SpambaseTwin
@@ -187,3 +188,13 @@ def test_blocks_sum_to_the_same_density(monkeypatch, shard_sizes: tuple[int, ...
     for blocked, direct in zip(read(), at_once, strict=True):
         # Sums of 700 terms in another order.
         np.testing.assert_allclose(blocked, direct, rtol=1e-12, atol=1e-10)
+
+
+def test_rows_that_no_block_would_count_are_refused(monkeypatch) -> None:
+    problem = LogisticTall(num_shards=1, num_observations=200)
+    density = full_posterior(problem, load_data(problem, derive_key(0, "tall", "data")))
+    one = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, density)
+    monkeypatch.setattr(problem_module, "UNBLOCKED", 10)
+    monkeypatch.setattr(problem_module, "BLOCK", 64)
+    with pytest.raises(DataError, match="200 rows are not a whole number of blocks of 64"):
+        one(np.zeros(problem.dim))
