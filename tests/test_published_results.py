@@ -1,5 +1,6 @@
 """What is published in this repository is what its records say, byte for byte."""
 
+import json
 import subprocess
 
 import pytest
@@ -7,6 +8,7 @@ from handmade import REPOSITORY
 
 from dncbench import readme
 from dncbench.publishing import leaderboard_text, published_boards
+from dncbench.report import build
 from dncbench.report.overview_figure import svg
 from dncbench.store import Records, read_record
 from dncbench.summary import summaries
@@ -54,6 +56,22 @@ def test_the_readmes_block_is_up_to_date(boards) -> None:
     assert begin, "README.md has no leaderboard block"
     assert end, "README.md has no end of its leaderboard block"
     assert block == readme.block(summaries(boards)), REMEDY
+
+
+def test_the_reports_cells_are_up_to_date(tmp_path) -> None:
+    store = Records(tmp_path)
+    for record in committed():
+        store.put(record)
+    published = (RESULTS / "report.html").read_text(encoding="utf-8")
+    # Overlays and features come from cached draws, which are not kept here; the cells do not.
+    assert cells(published) == cells(build(store, draws=False)), REMEDY
+
+
+def cells(page: str) -> list:
+    _, _, rest = page.partition('<script type="application/json" id="data">')
+    sections = json.loads(rest.partition("</script>")[0])["sections"]
+    assert sections
+    return [(section["terms"], section["cells"]) for section in sections]
 
 
 def test_no_record_is_stale_or_holds_a_path(boards) -> None:
