@@ -29,24 +29,36 @@ LOGITS = np.concatenate(
 # ---------------------------------------------------------------- likelihood
 
 
+def _of_a_million(logit, label):
+    """LogisticTall's own program for the same function."""
+    theta = jnp.zeros(5).at[0].set(logit)
+    return LogisticTall().log_likelihood(theta, {"x": jnp.eye(5)[0], "y": label})
+
+
+likelihoods = pytest.mark.parametrize("likelihood", [bernoulli_log_likelihood, _of_a_million])
+
+
+@likelihoods
 @pytest.mark.parametrize("label", [0.0, 1.0])
-def test_the_log_likelihood_is_exact_for_every_logit(label: float) -> None:
-    values = jax.vmap(bernoulli_log_likelihood, (0, None))(jnp.asarray(LOGITS), label)
+def test_the_log_likelihood_is_exact_for_every_logit(label: float, likelihood) -> None:
+    values = jax.vmap(likelihood, (0, None))(jnp.asarray(LOGITS), label)
     expected = log_expit(LOGITS if label else -LOGITS)
     # log(1 + exp(-|x|)) to 1e-16, and the rounding error of a difference of numbers near x.
     error = np.abs(np.asarray(values) - expected)
     assert np.all(error <= 2.3e-16 * np.maximum(1.0, np.abs(LOGITS)))
 
 
+@likelihoods
 @pytest.mark.parametrize("label", [0.0, 1.0])
-def test_its_gradient_is_exact_for_every_logit(label: float) -> None:
-    gradient = jax.grad(bernoulli_log_likelihood)
+def test_its_gradient_is_exact_for_every_logit(label: float, likelihood) -> None:
+    gradient = jax.grad(likelihood)
     values = jax.vmap(gradient, (0, None))(jnp.asarray(LOGITS), label)
     np.testing.assert_allclose(values, label - expit(LOGITS), rtol=0, atol=3e-16)
 
 
-def test_its_curvature_is_exact_for_every_logit() -> None:
-    curvature = jax.grad(jax.grad(bernoulli_log_likelihood))
+@likelihoods
+def test_its_curvature_is_exact_for_every_logit(likelihood) -> None:
+    curvature = jax.grad(jax.grad(likelihood))
     values = jax.vmap(curvature, (0, None))(jnp.asarray(LOGITS), 1.0)
     np.testing.assert_allclose(values, -expit(LOGITS) * expit(-LOGITS), rtol=0, atol=3e-16)
 
