@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import re
 
 from dncbench.summary import Line, Summary
 from dncbench.tables import latex, markdown, tie_letter
 
+MANY = 3  # boards of one problem that are counted instead of named
 LEGEND = (
     "x floor: geometric mean of figure / noise floor over the metrics, then over problems by "
     "the weights below, none below 1. complete: over the problems that every method solved. "
@@ -59,25 +61,35 @@ def _marks(line: Line) -> str:
 
 def notes(summary: Summary) -> list[str]:
     """Weights, what went wrong where, and who was left out."""
-    lines = [
-        "weights: "
-        + "; ".join(
-            f"{board} {weight:.3g}"
-            for board, weight in zip(summary.boards, summary.weights, strict=True)
-        )
-    ]
+    weights = [f"{weight:.3g}" for weight in summary.weights]
+    lines = [f"weights: {_grouped('{0} for each of {1}', summary.boards, weights)}"]
     for line in summary.lines:
-        troubles = [
-            f"{state} on {board}"
-            for board, state in zip(summary.boards, line.states, strict=True)
-            if state
-        ]
-        if troubles:
-            lines.append(f"{line.method}: {'; '.join(troubles)}")
+        if any(line.states):
+            lines.append(f"{line.method}: {_grouped('{0} on {1}', summary.boards, line.states)}")
     if summary.left_out:
         missing = ", ".join(f"{method} ({lacks})" for method, lacks in summary.left_out.items())
         lines.append(f"left out, because not run on so many of the problems: {missing}")
     return lines
+
+
+def _grouped(sentence: str, boards: list[str], said: list[str]) -> str:
+    """What is said of several boards once; those of which nothing is said are left out."""
+    groups: dict[str, list[str]] = {}
+    for board, what in zip(boards, said, strict=True):
+        if what:
+            groups.setdefault(what, []).append(board)
+    return "; ".join(sentence.format(what, _named(group)) for what, group in groups.items())
+
+
+def _named(boards: list[str]) -> str:
+    """Boards by name; many of one problem by its name and their number."""
+    problems: dict[str, list[str]] = {}
+    for board in boards:
+        problems.setdefault(re.split(r"[\[,]", board)[0], []).append(board)
+    return ", ".join(
+        ", ".join(group) if len(group) < MANY else f"{problem} ({len(group)} boards)"
+        for problem, group in problems.items()
+    )
 
 
 def to_markdown(found: list[Summary]) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import fields
 
 import pytest
 from handmade import failed, record
@@ -11,7 +12,7 @@ from dncbench import summary_tables
 from dncbench.errors import DataError
 from dncbench.leaderboard import boards
 from dncbench.readme import BEGIN, END, update
-from dncbench.summary import summaries
+from dncbench.summary import Line, Summary, summaries
 
 FLOOR = (0.5, 0.01)
 
@@ -82,6 +83,28 @@ def test_a_failure_costs_the_worst_figure_of_the_split() -> None:
     assert gamma.states == ["1 failed", ""]
     assert summary_tables.cells(found)[1][3].endswith("!")
     assert any("1 failed on one" in note for note in summary_tables.notes(found))
+
+
+def test_what_holds_for_many_boards_of_a_problem_is_said_once() -> None:
+    boards = ["gamma", "tall, natural space", "tall[n=1]", "tall[n=2]", "banana", "tall[n=3]"]
+    found = Summary(
+        budget="quick",
+        seed=0,
+        metrics=["mah@1"],
+        boards=boards,
+        weights=[0.25, 0.125, 0.125, 0.125, 0.25, 0.125],
+        complete=[],
+        lines=[
+            Line(
+                **{each.name: None for each in fields(Line)}
+                | {"method": "swiss", "states": ["", "1 failed", "1 failed", "", "2 failed", ""]}
+            )
+        ],
+    )
+    assert summary_tables.notes(found) == [
+        "weights: 0.25 for each of gamma, banana; 0.125 for each of tall (4 boards)",
+        "swiss: 1 failed on tall, natural space, tall[n=1]; 2 failed on banana",
+    ]
 
 
 def test_complete_cases_are_the_same_for_all() -> None:
