@@ -85,7 +85,9 @@ def _named(boards: list[str]) -> str:
     """Boards by name; many of one problem by its name and their number."""
     problems: dict[str, list[str]] = {}
     for board in boards:
-        problems.setdefault(re.split(r"[\[,]", board)[0], []).append(board)
+        # A comma between boards must not be read as the one inside "power-plant, natural space".
+        shown = re.sub(r", (.+)", r" (\1)", board)
+        problems.setdefault(re.split(r"[\[,]", board)[0], []).append(shown)
     return ", ".join(
         ", ".join(group) if len(group) < MANY else f"{problem} ({len(group)} boards)"
         for problem, group in problems.items()

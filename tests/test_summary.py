@@ -103,7 +103,7 @@ def test_what_holds_for_many_boards_of_a_problem_is_said_once() -> None:
     )
     assert summary_tables.notes(found) == [
         "weights: 0.25 for each of gamma, banana; 0.125 for each of tall (4 boards)",
-        "swiss: 1 failed on tall, natural space, tall[n=1]; 2 failed on banana",
+        "swiss: 1 failed on tall (natural space), tall[n=1]; 2 failed on banana",
     ]
 
 
