@@ -27,7 +27,7 @@ from dncbench.budget import Budget
 from dncbench.draws import Draws
 from dncbench.elliptical_slice import elliptical_slice
 from dncbench.errors import ContractError
-from dncbench.metrics import Sample
+from dncbench.metrics import Sample, read
 from dncbench.problem import Problem, full_posterior, num_observations, sort_labels
 from dncbench.registry import Entry
 from dncbench.sampling import SamplerSettings, sample
@@ -169,6 +169,9 @@ def noise_floor(
     Returns:
         For each metric id its mean, sd and largest value over all pairs of blocks; a
         metric that does not apply to the problem is left out.
+
+    Raises:
+        ContractError: a metric raised, or did not return a figure.
     """
     pairs = list(itertools.combinations(blocks, 2))
     floors = {}
@@ -181,7 +184,7 @@ def noise_floor(
         }
         found = cache.get("floors", cache_key)
         if found is None:
-            figures = [entry.target(*pair) for pair in pairs]
+            figures = [read(entry, *pair) for pair in pairs]
             values = [figure.value for figure in figures if figure is not None]
             found = {"values": np.array(values)}, {}
             cache.put("floors", cache_key, *found)

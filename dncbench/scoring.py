@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dncbench import registry
 from dncbench.errors import DrawsError
-from dncbench.metrics import Sample
+from dncbench.metrics import Sample, read
 from dncbench.problem import Problem, full_posterior, values_and_scores
 from dncbench.reference import Reference, noise_floor
 from dncbench.registry import Entry
@@ -77,6 +77,7 @@ class Scorer:
 
         Raises:
             DrawsError: a coordinate is constant, or a metric is not finite.
+            ContractError: a metric raised, or did not return a figure.
         """
         theta = draws
         if not self._natural:
@@ -92,7 +93,7 @@ class Scorer:
         for entry in self.metrics:
             if entry.id in known:
                 continue
-            figure = entry.target(merged, self.truth)
+            figure = read(entry, merged, self.truth)
             if figure is None:  # the problem or the space does not have what it reads
                 without.append(entry.id)
                 continue

@@ -77,6 +77,33 @@ def test_draws_that_are_gone_are_said_to_be(scored) -> None:
     assert "0 records scored, 0 had these metrics, 2 without kept draws" in gone.stdout
 
 
+@pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return 1 / 0", "metric 'mine' raised ZeroDivisionError: division by zero. A metric"),
+        ("return abs(gap)", "metric 'mine' returned float64. A metric takes two Samples"),
+    ],
+)
+def test_a_metric_that_breaks_is_named_with_the_remedy(
+    scored, session_cache, tmp_path, body, said
+) -> None:
+    before, *_ = scored
+    for record in before:
+        Records(tmp_path / "results").put(record)
+    file = tmp_path / "mine.py"
+    file.write_text(
+        METRIC.replace('"offset"', '"mine"').replace("return Figure(abs(gap), 0.01)", body)
+    )
+    places = ["--results", str(tmp_path / "results"), "--cache", str(session_cache)]
+    command = ["score", "--plugin", str(file), "--metric", "mine", *places]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+    assert list(Records(tmp_path / "results")) == before
+
+
 def test_an_unknown_metric_is_named(tmp_path) -> None:
     done = CliRunner().invoke(main, ["score", "--metric", "mha", "--results", str(tmp_path)])
     assert done.exit_code == 2

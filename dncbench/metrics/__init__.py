@@ -19,6 +19,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import solve_triangular
 
+from dncbench.errors import ContractError, DncbenchError
+from dncbench.registry import Entry
+
 NUM_GROUPS = 20
 """Groups of the delete-a-group jackknife."""
 
@@ -49,6 +52,31 @@ class Figure(NamedTuple):
 
     value: float
     standard_error: float
+
+
+def read(entry: Entry, approximation: Sample, reference: Sample) -> Figure | None:
+    """The metric's figure; None where the samples do not have what it reads.
+
+    Raises:
+        ContractError: it raised, or returned anything else.
+    """
+    try:
+        figure = entry.target(approximation, reference)
+    except DncbenchError:
+        raise
+    except Exception as error:
+        first_line = str(error).partition("\n")[0]
+        raise _broken(entry, f"raised {type(error).__name__}: {first_line}") from error
+    if figure is not None and not isinstance(figure, Figure):
+        raise _broken(entry, f"returned {type(figure).__name__}")
+    return figure
+
+
+def _broken(entry: Entry, what: str) -> ContractError:
+    return ContractError(
+        f"metric {entry.name!r} {what}. A metric takes two Samples, whose draws are `.values`, "
+        "and returns a Figure or None; `dncbench check FILE` holds it to that"
+    )
 
 
 def groups(num_draws: int) -> list[np.ndarray]:
