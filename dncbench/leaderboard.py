@@ -66,6 +66,8 @@ class Row:
         tried: the splits of which there is any record.
         seconds: means over splits, by phase.
         bytes: mean over splits of what crossed the network.
+        peak_memory_mib: largest of the processes that ran it, whatever else they had run
+            before; what one merge takes, asv measures.
         k_hat: largest Pareto k-hat over splits; None where the method has no density.
         notes: failures, warnings and the like.
     """
@@ -80,6 +82,7 @@ class Row:
     tried: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     bytes: int | None = None
+    peak_memory_mib: int | None = None
     k_hat: float | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -300,6 +303,8 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
             row.seconds[phase] = float(np.mean(spent))
     if scored:
         row.bytes = round(np.mean([record["bytes_communicated"] for record in scored]))
+    peaks = [record["environment"].get("peak_memory_mib") for record in records]
+    row.peak_memory_mib = max((peak for peak in peaks if peak is not None), default=None)
     k_hats = [(record.get("importance") or {}).get("k_hat") for record in scored]
     row.k_hat = max((k_hat for k_hat in k_hats if k_hat is not None), default=None)
     if len(timed) < len(scored):

@@ -103,6 +103,7 @@ def header(board: Board) -> list[str]:
         "splits",
         *SECONDS_COLUMNS.values(),
         "bytes",
+        "peak MiB",
     ]
 
 
@@ -123,6 +124,7 @@ def cells(board: Board) -> list[list[str]]:
             str(row.splits),
             *(seconds_text(row.seconds.get(phase)) for phase in SECONDS_COLUMNS),
             bytes_text(row.bytes),
+            "-" if row.peak_memory_mib is None else str(row.peak_memory_mib),
         ]
         for row in board.rows
     ]
@@ -218,7 +220,8 @@ def to_csv(found: list[Board]) -> str:
     for metric in metrics:
         columns += [f"{metric} {what}" for what in _FIGURE_COLUMNS]
     columns += ["doublings above floor", "rank low", "rank high", "tie group"]
-    columns += [f"seconds {phase}" for phase in SECONDS_COLUMNS] + ["bytes", "k-hat", "notes"]
+    columns += [f"seconds {phase}" for phase in SECONDS_COLUMNS]
+    columns += ["bytes", "peak memory MiB", "k-hat", "notes"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -256,7 +259,8 @@ def to_csv(found: list[Board]) -> str:
                 overall and overall.group,
             ]
             line += [row.seconds.get(phase) for phase in SECONDS_COLUMNS]
-            writer.writerow([*line, row.bytes, row.k_hat, "; ".join(row.notes)])
+            line += [row.bytes, row.peak_memory_mib, row.k_hat, "; ".join(row.notes)]
+            writer.writerow(line)
     return buffer.getvalue()
 
 

@@ -1,12 +1,14 @@
 """Records to tables, from records made by hand whose figures are known."""
 
+import csv
+import io
 import math
 
 import pytest
 from handmade import failed, record
 
 from dncbench.leaderboard import MAX_OTHER_LOAD, boards
-from dncbench.tables import cells, header, to_markdown
+from dncbench.tables import cells, header, to_csv, to_markdown
 
 
 def _board(records):
@@ -248,6 +250,17 @@ def test_seconds_are_means_and_compiling_counts_once():
     assert row.seconds["compile"] == 1.5
     assert row.seconds["sampling_compile"] == 8.0
     assert row.bytes == 57_600
+
+
+def test_peak_memory_is_the_largest_of_the_processes_that_are_known():
+    peaks = [{"peak_memory_mib": 300}, {"peak_memory_mib": 700}, {}]
+    records = [record(split=split, environment=each) for split, each in enumerate(peaks)]
+    board = _board(records)
+    assert _row(board, "alpha").peak_memory_mib == 700
+    (line,) = csv.DictReader(io.StringIO(to_csv([board])))
+    assert line["peak memory MiB"] == "700"
+    assert cells(board)[0][header(board).index("peak MiB")] == "700"
+    assert _row(_board([record()]), "alpha").peak_memory_mib is None
 
 
 @pytest.mark.parametrize(

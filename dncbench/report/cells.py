@@ -188,13 +188,8 @@ def _facts(row: Row, records: list[dict[str, Any]]) -> list[list[str]]:
         known = [record["info"][name] for record in scored if name in record.get("info", {})]
         if known:
             facts.append([text, f"{choose(known):.4g}"])
-    peaks = [
-        record["environment"]["peak_memory_mib"]
-        for record in records
-        if "peak_memory_mib" in record["environment"]
-    ]
-    if peaks:
-        facts.append(["peak memory of the process", f"{max(peaks)} MiB"])
+    if row.peak_memory_mib is not None:
+        facts.append(["peak memory of the process", f"{row.peak_memory_mib} MiB"])
     return facts
 
 
