@@ -8,39 +8,53 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dncbench.experiment import run
-    from dncbench.merging import MergeResult, merge
-    from dncbench.method import Method, ShardDraws
-    from dncbench.metrics import Figure, Sample
-    from dncbench.problem import Problem
-    from dncbench.registry import load_plugin, register_method, register_metric, register_problem
+    from dncbench.merging.given import merge
+    from dncbench.merging.run import MergeResult
+    from dncbench.method import Method, Shard
+    from dncbench.metrics.sample import Figure, Sample
+    from dncbench.posterior import Posterior
+    from dncbench.problem import Data, Problem
+    from dncbench.registry import (
+        load_plugin,
+        register_correction,
+        register_method,
+        register_metric,
+        register_problem,
+    )
+    from dncbench.running.run import run
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "run": "experiment",
-    "merge": "merging",
-    "MergeResult": "merging",
+    "run": "running.run",
+    "merge": "merging.given",
+    "MergeResult": "merging.run",
     "Method": "method",
-    "ShardDraws": "method",
-    "Figure": "metrics",
-    "Sample": "metrics",
+    "Shard": "method",
+    "Figure": "metrics.sample",
+    "Sample": "metrics.sample",
+    "Data": "problem",
     "Problem": "problem",
+    "Posterior": "posterior",
     "load_plugin": "registry",
+    "register_correction": "registry",
     "register_method": "registry",
     "register_metric": "registry",
     "register_problem": "registry",
 }
 
 __all__ = [
+    "Data",
     "Figure",
     "MergeResult",
     "Method",
+    "Posterior",
     "Problem",
     "Sample",
-    "ShardDraws",
+    "Shard",
     "load_plugin",
     "merge",
+    "register_correction",
     "register_method",
     "register_metric",
     "register_problem",

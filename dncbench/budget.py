@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dncbench.configure import checked, parse
-from dncbench.errors import UnknownNameError
-from dncbench.registry import nearest
+from dncbench.errors import UnknownNameError, nearest
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from dncbench import registry
-from dncbench.errors import UnknownNameError
+from dncbench.errors import UnknownNameError, nearest
 from dncbench.registry import Entry, Kind
 
 _SPEC = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
@@ -18,7 +18,8 @@ def configure(kind: Kind, spec: str, **settings: Any) -> tuple[Entry, Any]:
     Args:
         kind: "problem" or "method".
         spec: a registered name, with settings in brackets where wanted:
-            ``"swiss"``, ``"consensus[weights=shard]"``.
+            ``"swiss"``, ``"consensus[weights=shard]"``; for a method followed by a
+            correction where wanted: ``"swiss + psis"``.
         settings: the same settings as keywords.
 
     Returns:
@@ -27,10 +28,24 @@ def configure(kind: Kind, spec: str, **settings: Any) -> tuple[Entry, Any]:
     Raises:
         UnknownNameError: unknown name or setting, with the nearest known ones.
     """
+    base, plus, correction = spec.rpartition(" + ")
+    if plus and kind == "method":
+        entry, method = configure(kind, base, **settings)
+        return corrected(entry, method, correction.strip())
     name, written = parse(spec)
     entry = registry.get(kind, name)
     known = {field.name: field.default for field in dataclasses.fields(entry.target) if field.init}
     return entry, entry.target(**checked(f"{kind} {entry.name!r}", written | settings, known))
+
+
+def corrected(entry: Entry, method: Any, correction: str) -> tuple[Entry, Any]:
+    """A configured method followed by a correction.
+
+    Raises:
+        UnknownNameError: no such correction, or the method has nothing to correct.
+    """
+    then = registry.get("correction", correction)
+    return dataclasses.replace(entry, then=then), then.target(method)
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
@@ -66,8 +81,7 @@ def checked(owner: str, settings: dict[str, Any], known: dict[str, Any]) -> dict
         if key not in known:
             options = ", ".join(known) or "none"
             raise UnknownNameError(
-                f"{owner} has no setting {key!r}{registry.nearest(key, known)}; "
-                f"its settings: {options}"
+                f"{owner} has no setting {key!r}{nearest(key, known)}; its settings: {options}"
             )
     return {key: _of_kind(owner, key, value, known[key]) for key, value in settings.items()}
 
@@ -88,15 +102,22 @@ def _of_kind(owner: str, key: str, value: Any, default: Any) -> Any:
 
 def settings_of(instance: Any) -> dict[str, Any]:
     """All settings of a configured problem or method, defaults included."""
-    return {
+    found = {
         field.name: getattr(instance, field.name)
         for field in dataclasses.fields(instance)
         if field.init
+    }
+    return {
+        name: settings_of(value) if dataclasses.is_dataclass(value) else value
+        for name, value in found.items()
     }
 
 
 def label(entry: Entry, instance: Any) -> str:
     """The name with those settings that differ from the defaults, e.g. in a table's row."""
+    if entry.then is not None:
+        inner = dataclasses.replace(entry, then=None)
+        return f"{label(inner, instance.method)} + {entry.then.name}"
     changed = [
         f"{field.name}={getattr(instance, field.name)}"
         for field in dataclasses.fields(instance)

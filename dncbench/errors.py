@@ -1,5 +1,8 @@
 """The errors a user can meet. Each message names the culprit, the condition and the remedy."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class DncbenchError(Exception):
     """Base of every error raised on purpose; the command line prints it in one piece."""
@@ -27,3 +30,9 @@ class DrawsError(DncbenchError, ValueError):
 
 class NotApplicableError(DncbenchError):
     """A method and a problem that do not go together; the cell records the reason."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean ...?"`` with the nearest known names, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -1,13 +1,13 @@
 """The contract of a merge method."""
 
-import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from dncbench import precision as precision
+from dncbench.space import KINDS
 
 NEEDS = {
     "draws": "subposterior draws",
@@ -16,63 +16,73 @@ NEEDS = {
     "inflated": "draws of the inflated subposteriors",
     "covariance": "more draws than dimensions, with a non-singular covariance",
     "model": "evaluations of its own log density, at points of the method's choice",
+    "data": "the shard's observations, and the problem",
     "reference": "draws of the full posterior itself",
 }
 """What a method may ask for in ``needs``; the framework provides it or says why it cannot."""
 
+STEPS = ("begin", "answer", "aggregate", "finish")
+"""What a method is asked to do: the first two on every shard, the others where messages meet."""
 
-class ShardDraws(eqx.Module):
-    """What one shard holds when ``fit`` runs on it.
+
+class Shard(eqx.Module):
+    """What one shard holds when a method runs on it.
 
     Only what the method's ``needs`` name is there; the rest is None. The framework
-    holds all shards in one, stacked along a leading axis of S; ``fit`` sees no such axis.
+    holds all shards in one, stacked along a leading axis of S; a method sees no such axis.
 
     Attributes:
-        values: (T, d) subposterior draws.
+        values: (T, d) subposterior draws; (T,) codes where the problem's space says so.
         log_density: (T,) unnormalised log densities at them.
-        score: (T, d) gradients of the log density at them.
+        score: (T, d) gradients of the log density at them. Where ``conditional_score``,
+            each is an unbiased, noisy value of it (see :class:`dncbench.draws.Draws`).
         inflated: (T, d) draws of the inflated subposterior p(θ) p(Y_s given θ)^S.
         density: the shard's own log density, a function of η (d,) that JAX can
             differentiate; an Equinox module whose arrays are stacked like all others.
         ess: () how many independent draws the shard's draws are worth: the
             smallest bulk ESS over coordinates, T where it is not known.
+        data: the shard's observations, pytree with a leading axis of n, padded.
+        mask: (n,) 1 for an observation, 0 for padding.
+        problem: what the observations are of.
+        num_shards: S.
+        conditional_score: see ``score``.
     """
 
-    values: Float[Array, "*S T d"] | None = None
+    values: Shaped[Array, "*draws"] | None = None
     log_density: Float[Array, "*S T"] | None = None
     score: Float[Array, "*S T d"] | None = None
     inflated: Float[Array, "*S T_inflated d"] | None = None
     density: Callable[[Float[Array, " d"]], Float[Array, ""]] | None = None
     ess: Float[Array, "*S"] | None = None
-
-
-class Round(NamedTuple):
-    """One round of communication, as the server remembers it.
-
-    Attributes:
-        broadcast: what :meth:`Method.aggregate` sent to every shard; None in the first round.
-        messages: what came back, stacked along a leading axis of S.
-    """
-
-    broadcast: PyTree[Array]
-    messages: PyTree[Array]
+    data: PyTree[Array] = None
+    mask: Float[Array, "*S n"] | None = None
+    problem: Any = None
+    num_shards: int | None = eqx.field(static=True, default=None)
+    conditional_score: bool = eqx.field(static=True, default=False)
 
 
 class Method(eqx.Module):
-    """A way of merging subposterior draws; subclass and register it.
+    """A way of merging subposteriors; subclass and register it.
 
     Hyperparameters are dataclass fields with defaults, settable from the command
     line (``--method "consensus[weights=shard]"``). ``fit`` sees one shard and
     returns its message, any pytree of arrays; a message is all that crosses the
     network, and its bytes are counted. ``merge`` sees the messages stacked along a
     leading axis of S and nothing else. Both are compiled by the framework, ``fit``
-    mapped over the shards, so they must be JAX-traceable; a method that cannot be
-    sets ``traceable = False``, is called with NumPy arrays, shard by shard, and
-    gets a list of messages.
+    mapped over the shards, so they must be JAX-traceable. What cannot be is named in
+    ``untraced``: such a step is called with NumPy arrays, shard by shard where it runs on
+    shards, and what they answer comes as a list.
 
-    A method of more than one round (``num_rounds``) also gives ``aggregate``, what the
-    server sends to the shards after a round, and ``refit``, what a shard answers; its
-    ``merge`` is handed all rounds, a tuple of :class:`Round`. Bytes are counted both ways.
+    A method of more than one round (``num_rounds``) defines these instead::
+
+        begin(shard, key)                            -> state, message     first round
+        aggregate(server, messages, key)             -> server, broadcast  after each but the last
+        answer(shard, state, broadcast, key)         -> state, message     every further round
+        finish(server, messages, key, num_draws)     -> draws, info        after the last
+
+    A state stays on its shard. Server, broadcast, state and message keep their shapes from
+    one round to the next (the server starts as ``initial_server(messages)`` says), so
+    that any number of rounds compiles equally many programs. Bytes are counted both ways.
 
     ``needs`` and ``num_rounds`` may be properties, where they depend on the settings.
 
@@ -90,26 +100,32 @@ class Method(eqx.Module):
     needs: ClassVar[frozenset[str]] = frozenset({"draws"})
     """What the method uses; keys of :data:`NEEDS`."""
 
+    spaces: ClassVar[frozenset[str]] = frozenset({"real"})
+    """Kinds of spaces (:data:`dncbench.space.KINDS`) whose draws it can merge."""
+
     exact_for_gaussians: ClassVar[bool] = False
     """Whether Gaussian subposteriors merge to the noise floor; held to it by the tests."""
 
     cites: ClassVar[tuple[str, ...]] = ()
     """What to cite: keys of ``dncbench/citations.bib``, or whole BibTeX entries."""
 
-    traceable: ClassVar[bool] = True
-    """Whether ``fit`` and ``merge`` can be compiled by JAX."""
+    untraced: ClassVar[frozenset[str]] = frozenset()
+    """Which of :data:`STEPS` JAX cannot compile."""
 
     num_rounds: ClassVar[int] = 1
     """How many times the shards are asked."""
 
-    @abc.abstractmethod
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> PyTree[Array]:
-        """Reduce one shard to its message."""
+    finishes_any_round: ClassVar[bool] = False
+    """Whether ``finish`` may be asked after any round, as the framework then does to record
+    how far each round is from the truth."""
 
-    @abc.abstractmethod
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> PyTree[Array]:
+        """Reduce one shard to its message."""
+        raise NotImplementedError
+
     def merge(
         self, messages: PyTree[Array], key: PRNGKeyArray, num_draws: int
-    ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
+    ) -> tuple[Shaped[Array, "num_draws ..."], dict[str, Any]]:
         """Merge the S stacked messages into draws.
 
         Returns:
@@ -122,26 +138,62 @@ class Method(eqx.Module):
             sentences to flags (arrays of booleans), of which the raised ones are
             shown; and ``log_density``, (num_draws,), the unnormalised log density
             that the draws were drawn from, which is not recorded but lets the harness
-            see how far it is from the posterior's (Pareto k-hat).
+            see how far it is from the posterior's (Pareto k-hat); ``log_probs``, (K,), the
+            exact law of the draws over all objects of a finite support; ``unreliable``, as
+            ``warnings``, but what is raised marks the cell unreliable; and ``importance``, the
+            k-hat and effective share of importance ratios that the method computed itself.
         """
-
-    def aggregate(self, rounds: tuple[Round, ...], key: PRNGKeyArray) -> PyTree[Array]:
-        """What the server sends to every shard after the rounds so far."""
         raise NotImplementedError
 
-    def refit(
-        self, shard: ShardDraws, broadcast: PyTree[Array], key: PRNGKeyArray
-    ) -> PyTree[Array]:
-        """A shard's answer to a broadcast: its message of the next round."""
+    # ------------------------------------------------------------ rounds
+
+    def begin(self, shard: Shard, key: PRNGKeyArray) -> tuple[PyTree[Array], PyTree[Array]]:
+        """The first round: what the shard keeps (None for nothing), and its message."""
+        return None, self.fit(shard, key)
+
+    def initial_server(self, messages: PyTree[Array]) -> PyTree[Array]:
+        """What the server holds before it first aggregates, shaped as afterwards; None by default.
+
+        Args:
+            messages: of the first round, stacked, for their shapes.
+        """
+        return None
+
+    def aggregate(
+        self, server: PyTree[Array], messages: PyTree[Array], key: PRNGKeyArray
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        """After a round: what the server keeps, and what it sends to every shard."""
         raise NotImplementedError
+
+    def aggregate_last(
+        self, server: PyTree[Array], messages: PyTree[Array], key: PRNGKeyArray, num_draws: int
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        """As :meth:`aggregate`, before the last round, for a method to which that is special."""
+        return self.aggregate(server, messages, key)
+
+    def answer(
+        self, shard: Shard, state: PyTree[Array], broadcast: PyTree[Array], key: PRNGKeyArray
+    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        """A further round: what the shard keeps, and its answer to a broadcast."""
+        raise NotImplementedError
+
+    def finish(
+        self, server: PyTree[Array], messages: PyTree[Array], key: PRNGKeyArray, num_draws: int
+    ) -> tuple[Shaped[Array, "num_draws ..."], dict[str, Any]]:
+        """Draws from the last round's messages; returns what :meth:`merge` does."""
+        return self.merge(messages, key, num_draws)
+
+    # ------------------------------------------------------------ what is said of it
 
     def track(self) -> str:
         """What the method was allowed to use, in a few words; ranks are given within a track."""
         if "reference" in self.needs:
             return "reference"
-        used = ["inflated draws" if "inflated" in self.needs else "draws"]
+        used = ["inflated draws"] * ("inflated" in self.needs)
+        used += ["draws"] * ("inflated" not in self.needs and bool(_DRAWS & self.needs))
         used += ["log densities"] * ("log_density" in self.needs)
         used += ["scores"] * ("score" in self.needs)
+        used += ["data"] * ("data" in self.needs)
         if self.num_rounds > 1:
             used += [f"{self.num_rounds} rounds"]
         elif "model" in self.needs:
@@ -156,14 +208,29 @@ class Method(eqx.Module):
             needs = subclass().needs
         if not isinstance(needs, frozenset | set) or not needs:
             return "needs must be a frozenset with at least one of " + ", ".join(NEEDS)
-        unknown = sorted(set(needs) - set(NEEDS))
-        if unknown:
-            return f"needs names {', '.join(unknown)}; known: {', '.join(NEEDS)}"
-        if not {"draws", "inflated", "reference"} & set(needs):
-            return "needs must name draws, inflated or reference: there is nothing to merge"
+        spaces, untraced = subclass.spaces, subclass.untraced  # type: ignore[attr-defined]
+        for what, given, known in (
+            ("needs", needs, NEEDS),
+            ("spaces", spaces, KINDS),
+            ("untraced", () if isinstance(untraced, property) else untraced, STEPS),
+        ):
+            unknown = sorted(set(given) - set(known))
+            if unknown:
+                return f"{what} names {', '.join(unknown)}; known: {', '.join(known)}"
+        if not _SOURCES & set(needs):
+            return (
+                f"needs must name one of {', '.join(sorted(_SOURCES))}: there is nothing to merge"
+            )
         rounds = getattr(subclass, "num_rounds", 1)
         several = isinstance(rounds, property) or rounds > 1
-        for name in ("aggregate", "refit"):
-            if several and getattr(subclass, name) is getattr(Method, name):
-                return f"num_rounds may exceed 1, so it must define {name}"
+        required: list[tuple[str, ...]] = [("fit", "begin"), ("merge", "finish")]
+        required += [("aggregate",), ("answer",)] if several else []
+        for names in required:
+            if all(getattr(subclass, name) is getattr(Method, name) for name in names):
+                several_said = "num_rounds may exceed 1, so it" if len(names) == 1 else "it"
+                return f"{several_said} must define {' or '.join(names)}"
         return None
+
+
+_DRAWS = frozenset({"draws", "log_density", "score", "covariance"})
+_SOURCES = frozenset({"draws", "inflated", "reference", "model", "data"})

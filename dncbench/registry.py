@@ -8,7 +8,6 @@ it uses. Plugins (``--plugin FILE``, or the entry-point group
 """
 
 import ast
-import difflib
 import functools
 import hashlib
 import importlib
@@ -22,12 +21,17 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dncbench.errors import ContractError, PluginError, UnknownNameError
+from dncbench.errors import ContractError, PluginError, UnknownNameError, nearest
 
-Kind = Literal["problem", "method", "metric"]
+Kind = Literal["problem", "method", "correction", "metric"]
 T = TypeVar("T")
 
-_PACKAGES: dict[Kind, str] = {"problem": "problems", "method": "methods", "metric": "metrics"}
+_PACKAGES: dict[Kind, str] = {
+    "problem": "problems",
+    "method": "methods",
+    "correction": "methods",
+    "metric": "metrics",
+}
 _PACKAGE_ROOT = Path(__file__).parent
 
 
@@ -36,7 +40,7 @@ class Entry:
     """One registered name.
 
     Attributes:
-        kind: "problem", "method" or "metric".
+        kind: "problem", "method", "correction" or "metric".
         name: what the command line and the records call it.
         version: raised whenever the meaning of its figures changes; records of
             another version are stale and never shown beside current ones.
@@ -44,6 +48,15 @@ class Entry:
         module: where it is defined.
         variants: settings that "all" runs beside the defaults, e.g. ``("rounds=2",)``.
         ranked: whether a problem counts in the summary over problems.
+        control: whether it is registered because it is wrong on purpose, so that the laws
+            which it must break are not held against it.
+        small: settings, written as in brackets, with which laws that need no accuracy are
+            tried, so that they take seconds.
+        dataset: folder of the real data set that a problem needs; "" for none.
+        reads: what a metric reads of its samples.
+        log: whether a metric is a logarithm already, so that its excess over what perfect
+            draws read counts, and no ratio to it.
+        then: the correction that follows a method.
         target: the class or function; None while only its decorator was read.
     """
 
@@ -55,6 +68,12 @@ class Entry:
     target: Any = None
     variants: tuple[str, ...] = ()
     ranked: bool = True
+    control: bool = False
+    small: str = ""
+    dataset: str = ""
+    reads: tuple[str, ...] = ("values",)
+    log: bool = False
+    then: "Entry | None" = None
 
     @property
     def specs(self) -> list[str]:
@@ -64,14 +83,26 @@ class Entry:
     @property
     def id(self) -> str:
         """Name with version, e.g. ``spambase@1``, as records store it."""
-        return f"{self.name}@{self.version}"
+        own = f"{self.name}@{self.version}"
+        return own if self.then is None else f"{own} + {self.then.id}"
+
+    @property
+    def small_spec(self) -> str:
+        """The name with its small settings."""
+        return f"{self.name}[{self.small}]" if self.small else self.name
 
 
 _registered: dict[Kind, dict[str, Entry]] = {"problem": {}, "method": {}, "metric": {}}
 
 
 def register_problem(
-    name: str, *, version: int = 1, ranked: bool = True
+    name: str,
+    *,
+    version: int = 1,
+    ranked: bool = True,
+    control: bool = False,
+    small: str = "",
+    dataset: str = "",
 ) -> Callable[[type[T]], type[T]]:
     """Register a subclass of :class:`dncbench.Problem` under ``name``.
 
@@ -80,15 +111,25 @@ def register_problem(
         version: raised whenever the meaning of its figures changes.
         ranked: False for a problem that shows something else than which merge is right;
             it has a board, and no share in the summary over problems.
+        control: True for one whose subposteriors do not multiply to its posterior, on purpose.
+        small: settings, written as in brackets, that make it small enough for the laws.
+        dataset: folder of the real data set that it needs, below ``DNCBENCH_DATA``.
 
     Raises:
         ContractError: the name is taken, or the class misses part of its contract.
     """
-    return _class_decorator("problem", name, version, ranked=ranked)
+    return _class_decorator(
+        "problem", name, version, ranked=ranked, control=control, small=small, dataset=dataset
+    )
 
 
 def register_method(
-    name: str, *, version: int = 1, variants: tuple[str, ...] = ()
+    name: str,
+    *,
+    version: int = 1,
+    variants: tuple[str, ...] = (),
+    control: bool = False,
+    small: str = "",
 ) -> Callable[[type[T]], type[T]]:
     """Register a subclass of :class:`dncbench.Method` under ``name``.
 
@@ -97,15 +138,42 @@ def register_method(
         version: raised whenever the meaning of its figures changes.
         variants: settings, written as in brackets, that ``--method all`` runs beside
             the defaults and the contract tests hold to the same laws.
+        control: True for a method that is there because it is wrong; no law asks it to be
+            accurate.
+        small: settings, written as in brackets, with which laws that need no accuracy try it.
 
     Raises:
         ContractError: the name is taken, or the class misses part of its contract.
     """
-    return _class_decorator("method", name, version, variants=variants)
+    return _class_decorator(
+        "method", name, version, variants=variants, control=control, small=small
+    )
 
 
-def register_metric(name: str, *, version: int = 1) -> Callable[[Callable], Callable]:
+def register_correction(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
+    """Register a :class:`dncbench.Method` that carries another one further.
+
+    Its first field, ``method``, is the method that it corrects: ``consensus + NAME`` is a
+    method like any other, with as many rounds more as the correction needs.
+
+    Raises:
+        ContractError: the name is taken, or the class misses part of its contract.
+    """
+    return _class_decorator("correction", name, version)
+
+
+def register_metric(
+    name: str, *, version: int = 1, reads: tuple[str, ...] = ("values",), log: bool = False
+) -> Callable[[Callable], Callable]:
     """Register ``metric(approximation: Sample, reference: Sample) -> Figure``; lower is better.
+
+    Args:
+        name: what the command line and the records call it.
+        version: raised whenever the meaning of its figures changes.
+        reads: fields of :class:`dncbench.Sample` that it cannot do without; where a sample
+            lacks one, the metric is not applicable.
+        log: True for a figure that is a logarithm, such as a log predictive density, and has
+            no zero for perfect draws.
 
     Raises:
         ContractError: the name is taken, or the function does not take two arguments.
@@ -125,7 +193,7 @@ def register_metric(name: str, *, version: int = 1) -> Callable[[Callable], Call
                 f"metric {name!r}: {function.__name__} must take exactly two arguments, "
                 f"(approximation, reference), both dncbench.Sample; it takes {len(required)}"
             )
-        _add("metric", name, version, function)
+        _add("metric", name, version, function, reads=reads, log=log)
         return function
 
     return decorate
@@ -139,7 +207,7 @@ def _class_decorator(
         base: Any
         if kind == "problem":
             from dncbench.problem import Problem as base
-        else:
+        else:  # a correction is a method
             from dncbench.method import Method as base
         if not (isinstance(cls, type) and issubclass(cls, base)):
             raise ContractError(f"{kind} {name!r}: {cls!r} must subclass dncbench.{base.__name__}")
@@ -316,9 +384,3 @@ def get(kind: Kind, name: str) -> Entry:
             )
         importlib.import_module(known[name].module)
     return _registered[kind][name]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean ...?"`` with the nearest known names, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""

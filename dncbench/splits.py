@@ -1,4 +1,4 @@
-"""Splits: which shard holds which observation.
+"""Schemes of a split: how observations, or whole groups of them, are dealt out to the shards.
 
 A split is named by a scheme and an integer index. Schemes:
 
@@ -17,8 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from dncbench.errors import NotApplicableError, UnknownNameError
-from dncbench.registry import nearest
+from dncbench.errors import NotApplicableError, UnknownNameError, nearest
 
 _SCHEMES = {
     "random": None,
@@ -65,15 +64,17 @@ def assign(
     num_observations: int,
     num_shards: int,
     labels: np.ndarray | None = None,
+    unit: str = "rows",
 ) -> np.ndarray:
-    """Assign every observation to a shard.
+    """Assign everything that is dealt out to a shard.
 
     Args:
         scheme: see the module's docstring.
         key: the split's key, derived from (seed, problem, split).
-        num_observations: n.
+        num_observations: n, how many rows, groups, clients or files there are.
         num_shards: S; no shard is left empty.
         labels: (n,) classes, for the schemes that need them.
+        unit: what is dealt out, for messages.
 
     Returns:
         (n,) integers in [0, S).
@@ -85,7 +86,8 @@ def assign(
     name, number = parse_scheme(scheme)
     if num_observations < num_shards:
         raise NotApplicableError(
-            f"{num_observations} observations cannot fill {num_shards} shards; set num_shards lower"
+            f"{num_observations} {'observations' if unit == 'rows' else unit} cannot fill "
+            f"{num_shards} shards; set num_shards lower"
         )
     if name in ("sorted-by-label", "dirichlet") and labels is None:
         raise NotApplicableError(f"split scheme {scheme!r} needs labels; this problem has none")

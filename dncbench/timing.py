@@ -7,15 +7,23 @@ from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
-import psutil
 
 
 class Timed(NamedTuple):
-    """A result with the seconds it took; ``compile`` is 0.0 when the program was there already."""
+    """A result and what it took.
+
+    Attributes:
+        value: the result.
+        compile: seconds; 0.0 when the program was there already.
+        run: seconds.
+        memory: bytes of arguments, results and intermediates, as XLA laid them out; 0 where
+            it does not say.
+    """
 
     value: Any
     compile: float
     run: float
+    memory: int = 0
 
 
 class Program:
@@ -29,7 +37,7 @@ class Program:
 
     def __init__(self, function: Callable) -> None:
         self._function = function
-        self._compiled: dict[Any, tuple[Any, Any]] = {}
+        self._compiled: dict[Any, tuple[Any, Any, int]] = {}
         Program._all.add(self)
 
     def __call__(self, *arguments: Any) -> Timed:
@@ -50,13 +58,31 @@ class Program:
                 return arrays
 
             compiled = jax.jit(traced).lower(dynamic).compile()
-            self._compiled[signature] = (compiled, static_result[0])
+            self._compiled[signature] = (compiled, static_result[0], _memory(compiled))
             compile_seconds = time.perf_counter() - start
-        compiled, rest = self._compiled[signature]
+        compiled, rest, memory = self._compiled[signature]
         start = time.perf_counter()
         arrays = jax.block_until_ready(compiled(dynamic))
         run_seconds = time.perf_counter() - start
-        return Timed(eqx.combine(arrays, rest), compile_seconds, run_seconds)
+        return Timed(eqx.combine(arrays, rest), compile_seconds, run_seconds, memory)
+
+    @property
+    def num_compiled(self) -> int:
+        """How many shapes of arguments it was compiled for."""
+        return len(self._compiled)
+
+
+def timed(function: Callable, *arguments: Any) -> Timed:
+    """Run a function that is not compiled."""
+    start = time.perf_counter()
+    value = jax.block_until_ready(function(*arguments))
+    return Timed(value, 0.0, time.perf_counter() - start)
+
+
+def _memory(compiled: Any) -> int:
+    analysis = compiled.memory_analysis()
+    parts = ("argument_size_in_bytes", "output_size_in_bytes", "temp_size_in_bytes")
+    return sum(int(getattr(analysis, part, 0)) for part in parts)
 
 
 def forget_programs() -> None:
@@ -68,34 +94,3 @@ def forget_programs() -> None:
     for program in Program._all:
         program._compiled.clear()
     jax.clear_caches()
-
-
-class OtherLoad:
-    """How many cores other work kept busy while this was open.
-
-    A timing made beside other work says so in its record. Linux accounts CPU time
-    in steps of 10 ms, so spans below half a second are not judged (``cores`` None).
-
-    Attributes:
-        cores: mean number of cores busy with anything but this process.
-    """
-
-    cores: float | None = None
-
-    def __enter__(self) -> "OtherLoad":
-        self._start = self._read()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        wall, busy, own = (b - a for a, b in zip(self._start, self._read(), strict=True))
-        if wall >= 0.5:
-            self.cores = max(0.0, (busy - own) / wall)
-
-    @staticmethod
-    def _read() -> tuple[float, float, float]:
-        system = psutil.cpu_times()
-        own = psutil.Process().cpu_times()
-        busy = sum(system) - system.idle - getattr(system, "iowait", 0.0)
-        # Linux counts a guest's time in user and nice already.
-        busy -= getattr(system, "guest", 0.0) + getattr(system, "guest_nice", 0.0)
-        return time.perf_counter(), busy, own.user + own.system

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dncbench.draws import evenly, systematic
 from dncbench.methods._gaussian import Whitening, inverse, inverses, product
 
 LogDensity = Callable[[Float[Array, " d"]], Float[Array, ""]]
@@ -137,18 +138,13 @@ def sample(
     _, trace = jax.lax.scan(step, start, inputs)
     path, values, acceptance = trace
     path, values = path[_BURN_IN + _THIN - 1 :: _THIN], values[_BURN_IN + _THIN - 1 :: _THIN]
-    rows = _spread(path.shape[0] * path.shape[1], num_draws)
+    rows = evenly(path.shape[0] * path.shape[1], num_draws)
     return path.reshape(-1, dim)[rows], {
         **convergence(jnp.swapaxes(path, 0, 1).astype(float)),
         "acceptance": jnp.mean(acceptance[_BURN_IN:]),
         "furthest": jnp.max(jnp.linalg.norm(path, axis=-1)),
         "log_density": values.reshape(-1)[rows].astype(float),
     }
-
-
-def _spread(num_available: int, num_draws: int) -> Array:
-    """Row numbers, evenly spaced; rows repeat as evenly as possible where too few are there."""
-    return (jnp.arange(num_draws) * num_available) // num_draws
 
 
 def convergence(by_chain: Float[Array, "C T d"]) -> dict[str, Array]:
@@ -349,8 +345,5 @@ def effective_share(log_weights: Float[Array, " N"]) -> Float[Array, ""]:
 
 
 def resampled(key: PRNGKeyArray, log_weights: Float[Array, " N"]) -> Array:
-    """Systematic resampling: row numbers, each as often as its weight says, to within one."""
-    num = len(log_weights)
-    cumulative = jnp.cumsum(jax.nn.softmax(log_weights.astype(float)))
-    ticks = (jnp.arange(num) + jax.random.uniform(key)) / num
-    return jnp.minimum(jnp.searchsorted(cumulative, ticks), num - 1)
+    """As many row numbers, by systematic resampling."""
+    return systematic(key, jax.nn.softmax(log_weights.astype(float)), len(log_weights))

@@ -3,17 +3,18 @@
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from dncbench.method import Method, ShardDraws
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import pooled, shuffled, thinned
 from dncbench.registry import register_method
+from dncbench.space import KINDS
 
 
 class _SendDraws(Method):
     """A method whose message is the shard's draws."""
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> Float[Array, "T d"]:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Shaped[Array, "T ..."]:
         """The draws themselves."""
         assert shard.values is not None
         return shard.values
@@ -23,9 +24,11 @@ class _SendDraws(Method):
 class Pooled(_SendDraws):
     """Strawman: all subposterior draws thrown together, as if shards were posteriors."""
 
+    spaces: ClassVar = frozenset(KINDS)
+
     def merge(
-        self, messages: Float[Array, "S T d"], key: PRNGKeyArray, num_draws: int
-    ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
+        self, messages: Shaped[Array, "S T ..."], key: PRNGKeyArray, num_draws: int
+    ) -> tuple[Shaped[Array, "num_draws ..."], dict[str, Any]]:
         """Equally many draws of each shard, in turn."""
         return pooled(thinned(messages, num_draws), num_draws), {}
 
@@ -50,10 +53,11 @@ class Oracle(_SendDraws):
     """
 
     needs: ClassVar = frozenset({"reference"})
+    spaces: ClassVar = frozenset(KINDS)
     exact_for_gaussians: ClassVar = True
 
     def merge(
-        self, messages: Float[Array, "1 T d"], key: PRNGKeyArray, num_draws: int
-    ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
+        self, messages: Shaped[Array, "1 T ..."], key: PRNGKeyArray, num_draws: int
+    ) -> tuple[Shaped[Array, "num_draws ..."], dict[str, Any]]:
         """The draws, in order."""
         return pooled(thinned(messages, num_draws), num_draws), {}

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.errors import UnknownNameError
-from dncbench.method import Method, ShardDraws
+from dncbench.errors import UnknownNameError, nearest
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import inverse, mean_and_covariance, shuffled
-from dncbench.registry import nearest, register_method
+from dncbench.registry import register_method
 
 _WEIGHTS = ("matrix", "coordinate", "shard")
 
@@ -42,7 +42,7 @@ class Consensus(Method):
             )
 
     def fit(
-        self, shard: ShardDraws, key: PRNGKeyArray
+        self, shard: Shard, key: PRNGKeyArray
     ) -> tuple[Float[Array, "T d"], Float[Array, "..."]]:
         """The draws and W_s: (d, d), (d,) or ()."""
         assert shard.values is not None

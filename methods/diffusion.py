@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.errors import UnknownNameError
-from dncbench.method import Method, ShardDraws
+from dncbench.errors import UnknownNameError, nearest
+from dncbench.method import Method, Shard
 from dncbench.methods._diffusion_model import (
     OBJECTIVES,
     SHORTENED,
@@ -21,7 +21,7 @@ from dncbench.methods._diffusion_model import (
 from dncbench.methods._gaussian import Whitening, whitening
 from dncbench.methods._learning import learning_curve
 from dncbench.methods._product_density import sample, sample_annealed, whitened_product
-from dncbench.registry import nearest, register_method
+from dncbench.registry import register_method
 
 _SAMPLERS = ("fixed", "annealed", "annealed-smc")
 
@@ -119,7 +119,7 @@ class Diffusion(Method):
         always = frozenset({"draws", "covariance"})
         return always if self._objective == "dsm" else always | {"score"}
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> FittedShard:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> FittedShard:
         """Train the shard's network."""
         assert shard.values is not None
         values, score, shortened = shard.values, shard.score, jnp.zeros(())

@@ -33,12 +33,13 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from paramax import Parameterize
 from paramax.utils import inv_softplus
 
-from dncbench.errors import UnknownNameError
-from dncbench.method import Method, ShardDraws
+from dncbench.draws import systematic
+from dncbench.errors import UnknownNameError, nearest
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import Whitening, whitening
 from dncbench.methods._learning import learning_curve
 from dncbench.methods._product_density import Space, sample, whitened_product
-from dncbench.registry import nearest, register_method
+from dncbench.registry import register_method
 
 _TRANSFORMERS = ("affine", "spline")
 _SAMPLERS = ("hmc", "importance")
@@ -128,7 +129,7 @@ class Flow(Method):
         """Scores only where they have a weight."""
         return frozenset({"draws", "covariance"} | ({"score"} if self.score_weight else set()))
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> _Message:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> _Message:
         """Train the flow of one shard."""
         assert shard.values is not None
         assert shard.ess is not None
@@ -323,9 +324,7 @@ class _Product:
         log_product = jnp.sum(log_densities, axis=1)
         weights = jax.nn.softmax(log_product - logsumexp(log_densities, axis=1))
         weight_ess = 1.0 / jnp.sum(weights**2)
-        # Systematic: a proposal is drawn as often as its weight says, to within one.
-        ticks = (jnp.arange(num_draws) + jax.random.uniform(key_ticks)) / num_draws
-        rows = jnp.minimum(jnp.searchsorted(jnp.cumsum(weights), ticks), len(z) - 1)
+        rows = systematic(key_ticks, weights, num_draws)
         return z[rows], {
             "ess": 1.0 / (1.0 / num_draws + 1.0 / weight_ess),
             "weight_ess": weight_ess,

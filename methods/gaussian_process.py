@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.errors import UnknownNameError
-from dncbench.method import Method, ShardDraws
+from dncbench.draws import at_most
+from dncbench.errors import UnknownNameError, nearest
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import Whitening, whitening
 from dncbench.methods._gp_surrogate import (
     GaussianProcess,
@@ -19,7 +20,7 @@ from dncbench.methods._gp_surrogate import (
     fit,
 )
 from dncbench.methods._product_density import sample, whitened_product
-from dncbench.registry import nearest, register_method
+from dncbench.registry import register_method
 
 _TARGETS = ("lognormal", "mean")
 _LEAST_RANGE = 1e-6  # of a shard's log densities; below, they are constant but for rounding
@@ -96,12 +97,12 @@ class GaussianProcesses(Method):
                 f"known: {', '.join(_TARGETS)}"
             )
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> Message:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Message:
         """Inducing draws (n, d), their log densities (n,) and the fitted hyperparameters."""
         assert shard.values is not None
         assert shard.log_density is not None
         to_x = whitening(shard.values)
-        rows = _evenly(len(shard.values), self.inducing)
+        rows = at_most(len(shard.values), self.inducing)
         values, y = shard.values[rows], shard.log_density[rows]
         y = eqx.error_if(
             y - jnp.max(y),
@@ -111,7 +112,7 @@ class GaussianProcesses(Method):
         equal = jnp.all(values[:, None] == values, axis=-1)
         distinct = jnp.argmax(equal, axis=1) == jnp.arange(len(values))
         observations = Observations(to_x.positions(values), y, distinct)
-        subset = _evenly(len(values), self.subset)
+        subset = at_most(len(values), self.subset)
         fitted = fit(jax.tree.map(lambda leaf: leaf[subset], observations))
         return Message(to_x, observations, fitted)
 
@@ -137,7 +138,7 @@ class GaussianProcesses(Method):
         z, info = sample(
             lambda z: _guide(guiding, z), key, num_draws, len(space.mean), accept=log_density
         )
-        checked = z[_evenly(num_draws, _CHECKED_DRAWS)]
+        checked = z[at_most(num_draws, _CHECKED_DRAWS)]
         _, variances = jax.vmap(lambda z: _predictions(judging, z))(checked)
         prior = processes.hyperparameters.variance
         far = jnp.mean((variances > 0.5 * prior) & (variances > _NEGLIGIBLE), axis=0)
@@ -153,12 +154,6 @@ class GaussianProcesses(Method):
                 _IMPROPER: _tail(processes, maps[0], share) <= 0.0,
             },
         }
-
-
-def _evenly(num_available: int, wanted: int) -> Array:
-    """Row numbers of at most ``wanted`` rows, evenly spaced."""
-    size = min(wanted, num_available)
-    return (jnp.arange(size) * num_available) // size
 
 
 def _mean_of(processes: GaussianProcess) -> GaussianProcess:

@@ -13,7 +13,7 @@ from scipy.stats import norm, qmc
 
 from dncbench.draws import evenly
 from dncbench.errors import NotApplicableError, UnknownNameError
-from dncbench.method import Method, ShardDraws
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import mean_and_covariance
 from dncbench.methods._product_density import LogDensity, Space, product_space, sample
 from dncbench.registry import register_method
@@ -157,7 +157,7 @@ class LocalPolynomial(Method):
                     f"local-polynomial: {name}={getattr(self, name)!r}; it must be {wanted}"
                 )
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> Message:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Message:
         """Thin, and take the moments of all draws."""
         assert shard.values is not None
         assert shard.log_density is not None

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dncbench.errors import DrawsError
-from dncbench.method import Method, ShardDraws
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import (
     draw_from_precision,
     inverse,
@@ -36,7 +36,7 @@ class Parametric(Method):
     exact_for_gaussians: ClassVar = True
 
     def fit(
-        self, shard: ShardDraws, key: PRNGKeyArray
+        self, shard: Shard, key: PRNGKeyArray
     ) -> tuple[Float[Array, " d"], Float[Array, "d d"], Float[Array, ""]]:
         """Mean (d,), precision (d, d) and effective sample size ()."""
         assert shard.values is not None

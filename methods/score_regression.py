@@ -29,13 +29,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.errors import UnknownNameError
-from dncbench.method import Method, Round, ShardDraws
+from dncbench.errors import UnknownNameError, nearest
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import Whitening, whitening
 from dncbench.methods._learning import learning_curve
 from dncbench.methods._product_density import Space, sample, whitened_product
 from dncbench.methods._ridge_energy import FAMILIES, Energy, initial, train
-from dncbench.registry import nearest, register_method
+from dncbench.registry import register_method
 
 _POINTS = 2_000  # merged draws at which the shards answer in the second round
 _LARGE_LOSS = 0.05  # of 1: log-concave shards reach 0.01, a banana stays above 1
@@ -57,6 +57,13 @@ class _Answer(NamedTuple):
 
     log_density: Float[Array, " P"]
     score: Float[Array, "P d"]
+
+
+class _Server(NamedTuple):
+    """What the server keeps of the first round: the messages, and the points it broadcast."""
+
+    first: _Message
+    points: Float[Array, "P d"]
 
 
 @register_method("score-regression", version=1, variants=("rounds=2",))
@@ -110,7 +117,7 @@ class ScoreRegression(Method):
         """As set."""
         return self.rounds
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> _Message:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> _Message:
         """The shard's energy, fitted to its scores."""
         assert shard.values is not None
         assert shard.score is not None
@@ -149,51 +156,45 @@ class ScoreRegression(Method):
             return space, _Networks(energies, *single)
         return space, eqx.filter_vmap(_ridges_of)(energies, *maps).total()
 
-    def aggregate(self, rounds: tuple[Round, ...], key: PRNGKeyArray) -> Float[Array, "P d"]:
+    def aggregate(
+        self, server: None, messages: _Message, key: PRNGKeyArray
+    ) -> tuple[_Server, Float[Array, "P d"]]:
         """2000 draws of the first round's product."""
-        space, energy = self._summed(rounds[0].messages)
+        space, energy = self._summed(messages)
         z, _ = sample(energy, key, _POINTS, len(space.mean))
-        return space.original(z)
+        points = space.original(z)
+        return _Server(messages, points), points
 
-    def refit(
-        self, shard: ShardDraws, broadcast: Float[Array, "P d"], key: PRNGKeyArray
-    ) -> _Answer:
+    def answer(
+        self, shard: Shard, state: None, broadcast: Float[Array, "P d"], key: PRNGKeyArray
+    ) -> tuple[None, _Answer]:
         """The shard's log densities and scores at the points."""
         assert shard.density is not None
-        return _Answer(*jax.lax.map(jax.value_and_grad(shard.density), broadcast, batch_size=100))
+        evaluated = jax.lax.map(jax.value_and_grad(shard.density), broadcast, batch_size=100)
+        return None, _Answer(*evaluated)
 
     # ------------------------------------------------------------ merging
 
     def merge(
-        self, messages: Any, key: PRNGKeyArray, num_draws: int
+        self, messages: _Message, key: PRNGKeyArray, num_draws: int
     ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
-        """Hamiltonian Monte Carlo on the sum, or on the surrogate of the second round."""
-        first: _Message = messages[0].messages if self.rounds > 1 else messages
-        space, energy = self._summed(first)
-        dim = len(space.mean)
-        info: dict[str, Any] = {
-            "loss": jnp.max(first.loss),
-            "learning_curve": learning_curve(first.losses),
-        }
-        if self.rounds == 1:
-            z, sampled = sample(energy, key, num_draws, dim)
-            draws = space.original(z)
-        else:
-            points, answers = messages[1].broadcast, messages[1].messages
-            key_fit, key_sample = jax.random.split(key)
-            draws, sampled, second = self._second(
-                points, answers, space, energy, key_fit, key_sample, num_draws
-            )
-            info |= second
-        info |= sampled
-        info["warnings"] = {
-            "training loss above 0.05: the subposterior is not of this family "
-            "(try family=free or family=mlp)": first.loss > _LARGE_LOSS,
-            "merged draws run off to where no shard has draws": (
-                sampled["furthest"] > dim**0.5 + _FAR
-            ),
-        }
-        return draws, info
+        """Hamiltonian Monte Carlo on the sum."""
+        space, energy = self._summed(messages)
+        z, sampled = sample(energy, key, num_draws, len(space.mean))
+        return space.original(z), _told(messages, sampled, {}, len(space.mean))
+
+    def finish(
+        self, server: _Server | None, messages: Any, key: PRNGKeyArray, num_draws: int
+    ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
+        """The merge of one round; of two, sampling the surrogate of the second."""
+        if server is None:
+            return self.merge(messages, key, num_draws)
+        space, energy = self._summed(server.first)
+        key_fit, key_sample = jax.random.split(key)
+        draws, sampled, second = self._second(
+            server.points, messages, space, energy, key_fit, key_sample, num_draws
+        )
+        return draws, _told(server.first, sampled, second, len(space.mean))
 
     def _second(
         self,
@@ -231,6 +232,25 @@ class ScoreRegression(Method):
 
         draws, info = jax.lax.cond(share > _KEEP_FIRST, first, second)
         return draws, info, {"first_round_ess_share": share, "second_loss": loss}
+
+
+def _told(
+    first: _Message, sampled: dict[str, Array], second: dict[str, Array], dim: int
+) -> dict[str, Any]:
+    """What the merge reports of its training and of its sampling."""
+    return {
+        "loss": jnp.max(first.loss),
+        "learning_curve": learning_curve(first.losses),
+        **second,
+        **sampled,
+        "warnings": {
+            "training loss above 0.05: the subposterior is not of this family "
+            "(try family=free or family=mlp)": first.loss > _LARGE_LOSS,
+            "merged draws run off to where no shard has draws": (
+                sampled["furthest"] > dim**0.5 + _FAR
+            ),
+        },
+    }
 
 
 # ---------------------------------------------------------------- sums over shards

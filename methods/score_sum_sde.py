@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.scipy.special import logit
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.errors import UnknownNameError
-from dncbench.method import Method, ShardDraws
+from dncbench.errors import UnknownNameError, nearest
+from dncbench.method import Method, Shard
 from dncbench.methods._diffusion_model import (
     EARLIEST,
     SHORTENED,
@@ -24,7 +24,7 @@ from dncbench.methods._diffusion_model import (
 )
 from dncbench.methods._gaussian import inverse, mean_and_covariance, product
 from dncbench.methods._learning import learning_curve
-from dncbench.registry import nearest, register_method
+from dncbench.registry import register_method
 
 
 class NoisedShard(eqx.Module):
@@ -97,7 +97,7 @@ def reverse_sde(
     return jax.lax.scan(step, start, (integrated[:-1], integrated[1:], keys))[0]
 
 
-@register_method("score-sum-sde", version=1)
+@register_method("score-sum-sde", version=1, control=True)
 class ScoreSumSde(Method):
     """Negative control: a reverse diffusion driven by the sum of the shards' noised scores.
 
@@ -129,7 +129,7 @@ class ScoreSumSde(Method):
                 f"{nearest(str(self.training), TRAININGS)}; known: {', '.join(TRAININGS)}"
             )
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> NoisedShard:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> NoisedShard:
         """Train the shard's network."""
         assert shard.values is not None
         assert shard.score is not None

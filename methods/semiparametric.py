@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.errors import UnknownNameError
-from dncbench.method import Method, ShardDraws
+from dncbench.errors import UnknownNameError, nearest
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import (
     inverse,
     inverses,
@@ -29,7 +29,7 @@ from dncbench.methods._index_gibbs import (
     sweep,
 )
 from dncbench.methods._product_density import convergence
-from dncbench.registry import nearest, register_method
+from dncbench.registry import register_method
 
 _BANDWIDTHS = ("annealed", "unit")
 _WEIGHTS = ("full", "reduced")
@@ -68,7 +68,7 @@ class _KernelProduct(Method):
                 "end is a bandwidth in posterior sds, or 0 to have it chosen; sweeps is at least 3"
             )
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> Message:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Message:
         """The draws (T, d) in spatial order, mean (d,), covariance (d, d), and ESS ()."""
         assert shard.values is not None
         assert shard.ess is not None

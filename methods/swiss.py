@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.method import Method, ShardDraws
+from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import (
     inverse,
     inverses,
@@ -38,7 +38,7 @@ class _AffineMaps(Method):
     cites: ClassVar = ("vyner2023",)
     exact_for_gaussians: ClassVar = True
 
-    def fit(self, shard: ShardDraws, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
         """The draws (T, d), their mean (d,) and covariance (d, d)."""
         draws = shard.inflated if "inflated" in self.needs else shard.values
         assert draws is not None

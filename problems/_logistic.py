@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from dncbench.problem import Problem
+from dncbench.posterior import Posterior
 
 
 def bernoulli_log_likelihood(logit: Float[Array, ""], label: Float[Array, ""]) -> Float[Array, ""]:
@@ -23,7 +23,7 @@ def bernoulli_log_likelihood(logit: Float[Array, ""], label: Float[Array, ""]) -
     return label * logit - softplus
 
 
-class Logistic(Problem):
+class Logistic(Posterior):
     """y ~ Bernoulli(sigmoid(x·θ)); a subclass gives the prior.
 
     Data: ``x`` (n, d) with the intercept's column of ones first, ``y`` (n,) in {0, 1}.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dncbench.problem import Problem
+from dncbench.posterior import Posterior
 from dncbench.registry import register_problem
 
 _PRIOR_SD = 2.0
@@ -16,7 +16,7 @@ _TRUE = (0.5, 0.25)
 
 
 @register_problem("banana", version=1)
-class Banana(Problem):
+class Banana(Posterior):
     """Rosenbrock-type curvature in two dimensions, 4 shards of bananas apart from each other.
 
     y ~ N((θ1, θ2 + curvature θ1²), diag(10², 5²)), and N(0, 2²) priors on those two means:

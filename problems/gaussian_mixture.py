@@ -3,13 +3,14 @@
 import itertools
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from dncbench.problem import Problem, full_posterior
+from dncbench.draws import one
+from dncbench.posterior import Posterior, full_posterior
+from dncbench.problem import Data
 from dncbench.problems._published import checked, original_stream
 from dncbench.problems._quadrature import exact_draws
 from dncbench.registry import register_problem
@@ -20,7 +21,7 @@ _CHECKSUM = (-11.87691, 599.36624, 0.759829)
 
 
 @register_problem("gaussian-mixture", version=1)
-class GaussianMixture(Problem):
+class GaussianMixture(Posterior):
     """Means of a three-component mixture, 4 shards: six symmetric modes, shards disagree.
 
     y ~ Σ_k N(θ_k, 0.2) / 3 (a variance), θ = (-0.4, 0.4, 0), prior N(0, 1): Trojan et al.
@@ -81,8 +82,7 @@ class GaussianMixture(Problem):
         self, data: PyTree[Array], key: PRNGKeyArray, num_draws: int
     ) -> Float[np.ndarray, "num_draws dim"]:
         """By quadrature on a grid of the whole cube, all six modes on it."""
-        stacked = full_posterior(self, data)
-        density = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, stacked)
+        density = one(full_posterior(self, Data(data)))
         return exact_draws(density, np.full(3, -1.8), np.full(3, 1.8), 48, key, num_draws)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dncbench.problem import Problem
+from dncbench.posterior import Posterior
 from dncbench.registry import register_problem
 
 _SHAPE, _RATE = 2.0, 1.0
@@ -15,7 +15,7 @@ _EFFECT = 1.0
 
 
 @register_problem("poisson-regression", version=1)
-class PoissonRegression(Problem):
+class PoissonRegression(Posterior):
     """Log-linear Poisson regression on a factor, 4 shards: skewed and correlated, of any size.
 
     y ~ Poisson(exp(x·β)) with an intercept and d - 1 contrasts to the first level, so that

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dncbench.problem import Problem
+from dncbench.posterior import Posterior
+from dncbench.problem import Data, Split
 from dncbench.problems._datasets import Dataset
 from dncbench.registry import register_problem
 
@@ -39,8 +40,8 @@ _POWER_PLANT = Dataset(
 )
 
 
-@register_problem("power-plant", version=1)
-class PowerPlant(Problem):
+@register_problem("power-plant", version=1, dataset="power_plant")
+class PowerPlant(Posterior):
     """Electrical output from weather with t(5) errors, 9568 hours, 8 shards: d = 6.
 
     y ~ β0 + x·β + σ t(5), features standardised with population sds, β ~ N(0, 10²):
@@ -99,7 +100,9 @@ class PowerPlant(Problem):
         return np.array([454.0, 0.0, 0.0, 0.0, 0.0, np.log(17.0)])
 
 
-@register_problem("power-plant-one-row", version=1, ranked=False)
+@register_problem(
+    "power-plant-one-row", version=1, ranked=False, control=True, dataset="power_plant"
+)
 class PowerPlantOneRow(PowerPlant):
     """What the published power plant experiment computes: one observation for each density.
 
@@ -126,7 +129,18 @@ class PowerPlantOneRow(PowerPlant):
         """The published data set, its first row in the middle; ``key`` is not used."""
         return {name: np.roll(a, _NUM_HOURS // 2, axis=0) for name, a in super().data(key).items()}
 
-    def counted(self, rows: np.ndarray) -> np.ndarray:
-        """The middle one alone."""
-        middle = len(rows) // 2
-        return rows[middle : middle + 1]
+    def split(self, data: Data, scheme: str, key: PRNGKeyArray) -> Split:
+        """Of every shard's rows the middle one alone; the others are nobody's."""
+        return _middle(super().split(data, scheme, key))
+
+    def whole(self, data: Data) -> Split:
+        """The published first row alone."""
+        return _middle(super().whole(data))
+
+
+def _middle(split: Split) -> Split:
+    kept = np.full_like(split.shard_of, -1)
+    for shard in range(split.num_shards):
+        rows = split.rows(shard)
+        kept[rows[len(rows) // 2]] = shard
+    return split._replace(shard_of=kept)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dncbench.problem import Problem
+from dncbench.posterior import Posterior
 from dncbench.registry import register_problem
 
 _RATES = (0.3, 0.5, 0.8, 1.2, 2.0)
@@ -15,7 +15,7 @@ _SHAPE, _RATE = 2.0, 1.0
 
 
 @register_problem("skewed-gamma", version=1)
-class SkewedGamma(Problem):
+class SkewedGamma(Posterior):
     """Five Poisson rates from few counts, 4 shards: skewed marginals, constrained parameters.
 
     y_j ~ Poisson(θ_j), θ_j ~ Gamma(2, 1): the posterior is Gamma(2 + Σ y_j, 1 + n), and a

@@ -48,7 +48,7 @@ class _FourShards(LogisticRegression):
     columns: ClassVar = _COLUMNS
 
 
-@register_problem("spambase", version=1)
+@register_problem("spambase", version=1, dataset="spambase")
 class Spambase(_FourShards):
     """Spam or not, from 57 word, character and capital-run frequencies: d = 58, 4 shards.
 

@@ -25,7 +25,7 @@ class First(Method):
 METRIC = '''
 import numpy as np
 from dncbench import register_metric
-from dncbench.metrics import Figure
+from dncbench.metrics.sample import Figure
 
 
 @register_metric("median-gap")

@@ -9,7 +9,7 @@ from handmade import copied_plugins, import_shipped
 
 from dncbench import registry
 from dncbench.cli import main
-from dncbench.store import Records
+from dncbench.storage.records import Records
 
 
 def _invoke(*arguments):

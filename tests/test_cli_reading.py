@@ -10,7 +10,7 @@ from handmade import failed, record
 
 from dncbench import budget as budgets
 from dncbench.cli import main
-from dncbench.store import Records
+from dncbench.storage.records import Records
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
 EXAMPLES = {

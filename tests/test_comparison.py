@@ -4,11 +4,11 @@ import pytest
 from click.testing import CliRunner
 from handmade import failed, record
 
-from dncbench import comparison
+from dncbench.boards import comparison
 from dncbench.cli import main
 from dncbench.errors import DataError
-from dncbench.exchange import merge_results
-from dncbench.store import Records
+from dncbench.storage.merge_results import merge_results
+from dncbench.storage.records import Records
 
 
 def one(first: list[dict], second: list[dict]) -> comparison.Difference:

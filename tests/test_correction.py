@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dncbench.merging.psis import psis
 from jaxtyping import Array
 
-from dncbench.correction import psis
 from dncbench.errors import DrawsError
-from dncbench.merging import MergeResult
-from dncbench.problem import Problem, load_data, subposteriors
-from dncbench.remarks import status
+from dncbench.merging.run import MergeResult
+from dncbench.posterior import subposteriors
+from dncbench.problem import Problem, load_data
+from dncbench.running.status import status
 
 NUM_DRAWS = 4000
 KEY = jax.random.key(3)

@@ -11,7 +11,7 @@ from scipy.stats import norm
 import dncbench
 from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import UnknownNameError
-from dncbench.method import ShardDraws
+from dncbench.method import Shard
 from dncbench.methods._diffusion_model import (
     SHORTENED,
     Energy,
@@ -214,7 +214,7 @@ def test_scores_are_asked_for_only_where_they_are_used() -> None:
     assert "score" in Diffusion(objective="tsm").needs
     for method in (Diffusion(objective="dsm"), Diffusion(stored_scores=False)):
         assert "score" not in method.needs
-        jax.eval_shape(method.fit, ShardDraws(values=jnp.zeros((50, 2))), KEY)
+        jax.eval_shape(method.fit, Shard(values=jnp.zeros((50, 2))), KEY)
 
 
 @pytest.mark.parametrize(

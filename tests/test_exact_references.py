@@ -7,16 +7,18 @@ import pytest
 from scipy.stats import kstest
 
 from dncbench import budget, registry
+from dncbench.posterior import sort_labels, subposteriors
 from dncbench.precision import derive_key
-from dncbench.problem import Problem, load_data, num_observations, sort_labels, subposteriors
+from dncbench.problem import Problem, load_data, num_observations
 from dncbench.problems._quadrature import exact_draws
 from dncbench.problems.gaussian_mixture import GaussianMixture
 from dncbench.problems.skewed_gamma import SkewedGamma
-from dncbench.reference import reference
-from dncbench.sampling import SamplerSettings, sample
+from dncbench.sampling.nuts import sample
+from dncbench.sampling.settings import SamplerSettings
 from dncbench.splits import assign
-from dncbench.store import Cache
-from dncbench.verification import check_stored
+from dncbench.storage.cache import Cache
+from dncbench.truth.certified import reference
+from dncbench.truth.verification import check_stored
 
 SMOKE = budget.get("smoke")
 

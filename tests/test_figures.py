@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dncbench import figures
 from dncbench.configure import configure
 from dncbench.errors import UnknownNameError
-from dncbench.progress import Silent
+from dncbench.report import paper_figures as figures
+from dncbench.running.progress import Silent
 
 
 @pytest.mark.parametrize("name", figures.names())

@@ -12,7 +12,7 @@ from scipy import stats
 
 from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import UnknownNameError
-from dncbench.method import ShardDraws
+from dncbench.method import Shard
 from dncbench.methods.flow import Flow, _Product
 from dncbench.methods.parametric import Parametric
 
@@ -37,7 +37,7 @@ def fitted(method, values, score=None):
     ess = jnp.full(len(values), float(values.shape[1]))
     score = None if score is None else jnp.asarray(score)
     keys = jax.random.split(KEY, len(values))
-    return _programs(method)[0](ShardDraws(values=values, score=score, ess=ess), keys)
+    return _programs(method)[0](Shard(values=values, score=score, ess=ess), keys)
 
 
 def merged(method, messages, num_draws=4000):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dncbench import registry
-from dncbench.metrics import Sample
+from dncbench.metrics.sample import Sample
 
 NUM_DRAWS = 4000
 DIM = 3

@@ -7,8 +7,8 @@ import math
 import pytest
 from handmade import failed, record
 
-from dncbench.leaderboard import MAX_OTHER_LOAD, boards
-from dncbench.tables import cells, header, to_csv, to_markdown
+from dncbench.boards.leaderboard import MAX_OTHER_LOAD, boards
+from dncbench.boards.tables import cells, header, to_csv, to_markdown
 
 
 def _board(records):

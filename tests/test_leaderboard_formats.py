@@ -7,8 +7,8 @@ import json
 import pytest
 from handmade import failed, record
 
-from dncbench.leaderboard import boards
-from dncbench.tables import LEGEND, cells, header, to_csv, to_json, to_markdown
+from dncbench.boards.leaderboard import boards
+from dncbench.boards.tables import LEGEND, cells, header, to_csv, to_json, to_markdown
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from dncbench.methods.local_polynomial import (
     _Trust,
     tapered,
 )
-from dncbench.metrics import Sample
 from dncbench.metrics.discrepancy import integrated_absolute_distance, mahalanobis
+from dncbench.metrics.sample import Sample
 
 NUM_SHARDS, NUM_DRAWS = 4, 4000
 ROUGH = "do not follow the scores near the product"

@@ -18,17 +18,17 @@ from dncbench.contracts.gaussian_shards import (
     make_shards,
 )
 from dncbench.errors import DrawsError
-from dncbench.method import ShardDraws
+from dncbench.method import Shard
 from dncbench.methods._gaussian import pooled, shuffled, thinned
 from dncbench.methods.consensus import Consensus
 from dncbench.methods.parametric import Parametric
 from dncbench.methods.swiss import transformation
-from dncbench.metrics import Sample
 from dncbench.metrics.discrepancy import (
     integrated_absolute_distance,
     mahalanobis,
     skew_deviation,
 )
+from dncbench.metrics.sample import Sample
 
 NUM_SHARDS, NUM_DRAWS = 4, 10_000
 KEY = jax.random.key(0)
@@ -130,7 +130,7 @@ def test_consensus_is_the_weighted_average_of_shuffled_draws(weights: str) -> No
     }[weights]
     expected = np.linalg.solve(sum(w), sum(w[s] @ draws[s].T for s in range(3))).T
     method = Consensus(weights=weights)
-    messages = jax.vmap(lambda v: method.fit(ShardDraws(values=v), KEY))(jnp.asarray(values))
+    messages = jax.vmap(lambda v: method.fit(Shard(values=v), KEY))(jnp.asarray(values))
     merged, _ = method.merge(messages, KEY, 150)
     np.testing.assert_allclose(merged, expected, rtol=1e-9)
 
@@ -224,7 +224,7 @@ def test_swiss_needs_no_plain_draws() -> None:
 def _precisions(debias: bool, dim: int, num_draws: int, replicates: int) -> np.ndarray:
     draws = jax.random.normal(jax.random.key(5), (replicates, num_draws, dim))
     ess = jnp.full(replicates, float(num_draws))
-    fit = lambda v, n: Parametric(debias=debias).fit(ShardDraws(values=v, ess=n), KEY)[1]  # noqa: E731
+    fit = lambda v, n: Parametric(debias=debias).fit(Shard(values=v, ess=n), KEY)[1]  # noqa: E731
     return np.asarray(jax.vmap(fit)(draws, ess))
 
 
@@ -241,7 +241,7 @@ def test_precision_of_few_draws(debias: bool) -> None:
 @pytest.mark.parametrize(("ess", "size"), [(200, 200), (60, 60), (1, 6), (900, 200)])
 def test_debiasing_counts_effective_draws(ess: int, size: int) -> None:
     values = jnp.asarray(gaussian(np.random.default_rng(51), np.zeros(3), np.eye(3), 200))
-    mean, precision, _ = Parametric().fit(ShardDraws(values=values, ess=jnp.array(float(ess))), KEY)
+    mean, precision, _ = Parametric().fit(Shard(values=values, ess=jnp.array(float(ess))), KEY)
     plain = np.linalg.inv(np.cov(np.asarray(values).T))
     np.testing.assert_allclose(precision, plain * (size - 5) / (size - 1), rtol=1e-10)
     np.testing.assert_allclose(mean, np.asarray(values).mean(0), rtol=1e-12)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dncbench.metrics import Sample
 from dncbench.metrics.discrepancy import (
     integrated_absolute_distance,
     mahalanobis,
     skew_deviation,
 )
+from dncbench.metrics.sample import Sample
 
 METRICS = {
     "mah": mahalanobis,

@@ -10,8 +10,9 @@ from scipy.special import expit, log_expit
 
 from dncbench import problem as problem_module
 from dncbench.errors import DataError
+from dncbench.posterior import full_posterior, subposteriors
 from dncbench.precision import derive_key
-from dncbench.problem import full_posterior, load_data, subposteriors
+from dncbench.problem import load_data
 from dncbench.problems._logistic import bernoulli_log_likelihood
 from dncbench.problems.logistic_tall import LogisticTall
 from dncbench.problems.spambase import SpambaseTwin

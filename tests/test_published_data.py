@@ -5,10 +5,10 @@ import pytest
 
 from dncbench import registry
 from dncbench.errors import DataError, UnknownNameError
-from dncbench.experiment import published
 from dncbench.precision import derive_key
 from dncbench.problem import load_data
 from dncbench.problems._published import checked, checksum
+from dncbench.running.run import published
 from dncbench.splits import assign
 
 

@@ -6,12 +6,11 @@ import subprocess
 import pytest
 from handmade import REPOSITORY
 
-from dncbench import readme
-from dncbench.publishing import leaderboard_text, published_boards
-from dncbench.report import build
+from dncbench.boards.summary import summaries
+from dncbench.report import build, readme
 from dncbench.report.overview_figure import svg
-from dncbench.store import Records, read_record
-from dncbench.summary import summaries
+from dncbench.report.publish import leaderboard_text, published_boards
+from dncbench.storage.records import Records, read_record
 
 RESULTS = REPOSITORY / "results"
 REMEDY = "run: dncbench publish --readme README.md"

@@ -9,21 +9,16 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, norm
 
-from dncbench import budget, diagnostics, registry
-from dncbench.metrics import Figure, Sample
+from dncbench import budget, registry
+from dncbench.metrics.sample import Figure, Sample
+from dncbench.posterior import Density, full_posterior
 from dncbench.precision import derive_key
-from dncbench.problem import Density, full_posterior, load_data
+from dncbench.problem import load_data
 from dncbench.problems.toy_logistic import ToyLogistic
-from dncbench.reference import (
-    MAX_RHAT,
-    Reference,
-    _grade,
-    agreement,
-    noise_floor,
-    reference,
-    settings_for,
-)
-from dncbench.store import Cache
+from dncbench.sampling import diagnostics
+from dncbench.storage.cache import Cache
+from dncbench.truth.certified import MAX_RHAT, Reference, _grade, agreement, reference, settings_for
+from dncbench.truth.floors import noise_floor
 
 FALSE_ALARM = 1e-4
 SMOKE = budget.get("smoke")

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from handmade import record
 from report_pages import ENVIRONMENT, HOSTILE, handmade_page, report_records
 
+from dncbench.boards.leaderboard import boards
 from dncbench.cli import main
-from dncbench.leaderboard import boards
 from dncbench.report import Summary, floors
 from dncbench.report.grouping import groups
 from dncbench.report.kept import Kept
@@ -20,7 +20,7 @@ from dncbench.report.overlays import overlays
 from dncbench.report.overview_figure import svg
 from dncbench.report.page import distinguishing_terms, page
 from dncbench.report.render import embedded, html
-from dncbench.store import Records
+from dncbench.storage.records import Records
 
 VOID = {"meta", "link", "input", "wbr", "br", "img"}
 ASV_PAGE = "asv-html/index.html"

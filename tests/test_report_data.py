@@ -9,15 +9,16 @@ from handmade import failed, record
 from report_pages import report_records
 from scipy import stats
 
-from dncbench import densities, experiment
+from dncbench.boards.leaderboard import boards
 from dncbench.budget import get as get_budget
 from dncbench.cli.running import run
-from dncbench.leaderboard import boards
 from dncbench.report import features, floors, pareto
+from dncbench.report import smoothing as densities
 from dncbench.report.cells import command, rank_text
 from dncbench.report.grouping import groups
 from dncbench.report.overlays import WIDTH, contours, overlays, telling
-from dncbench.store import Records
+from dncbench.running import run as experiment
+from dncbench.storage.records import Records
 
 # ---------------------------------------------------------------- heights
 

@@ -4,10 +4,10 @@ import pytest
 from click.testing import CliRunner
 from handmade import record
 
-from dncbench import reproduction
 from dncbench.cli import main
 from dncbench.configure import configure, label
 from dncbench.errors import UnknownNameError
+from dncbench.report import reproduction
 
 PAPER = "trojan2024"
 

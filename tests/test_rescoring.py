@@ -8,11 +8,12 @@ from handmade import copied_plugins, import_shipped
 
 from dncbench import registry
 from dncbench.cli import main
-from dncbench.store import Cache, Records
+from dncbench.storage.cache import Cache
+from dncbench.storage.records import Records
 
 METRIC = '''
 from dncbench import register_metric
-from dncbench.metrics import Figure
+from dncbench.metrics.sample import Figure
 
 
 @register_metric("offset")

@@ -10,8 +10,9 @@ import time
 import pytest
 from handmade import copied_plugins, import_shipped
 
-from dncbench import experiment, registry
-from dncbench.store import Records
+from dncbench import registry
+from dncbench.running import run as experiment
+from dncbench.storage.records import Records
 
 METHODS = ["average", "consensus", "median", "oracle"]
 SPLITS = 2

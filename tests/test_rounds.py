@@ -8,13 +8,13 @@ import pytest
 
 import dncbench
 from dncbench import registry
-from dncbench.checking import warnings_about
 from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import ContractError, DrawsError
-from dncbench.importance import importance, smooth
-from dncbench.method import Method, ShardDraws
+from dncbench.merging.importance import importance, smooth
+from dncbench.merging.inputs import warnings_about
+from dncbench.method import Method, Shard
 from dncbench.methods.consensus import Consensus
-from dncbench.remarks import status, untrusted
+from dncbench.running.status import status, untrusted
 
 NEEDS = frozenset({"draws", "model"})
 
@@ -155,7 +155,7 @@ def gaussian_shards(num_draws: int = 2000) -> dict[str, np.ndarray]:
 
 
 def warned(ess: float = 2000.0, **parts: np.ndarray) -> list[str]:
-    return warnings_about(Consensus(), ShardDraws(**parts, ess=np.full(3, ess)))
+    return warnings_about(Consensus(), Shard(**parts, ess=np.full(3, ess)))
 
 
 def test_good_draws_bring_no_warning() -> None:

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dncbench import diagnostics, sampling
-from dncbench.adaptation import find_mode
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError
-from dncbench.problem import Problem, full_posterior, load_data, subposteriors
-from dncbench.sampling import SamplerSettings, sample
+from dncbench.posterior import full_posterior, subposteriors
+from dncbench.problem import Problem, load_data
+from dncbench.sampling import diagnostics
+from dncbench.sampling import nuts as sampling
+from dncbench.sampling.adaptation import find_mode
+from dncbench.sampling.nuts import sample
+from dncbench.sampling.settings import SamplerSettings
 from dncbench.timing import Timed
-from dncbench.verification import check_stored
+from dncbench.truth.verification import check_stored
 
 FALSE_ALARM = 1e-4
 DIM, NUM_SHARDS = 3, 3

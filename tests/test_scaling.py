@@ -16,16 +16,17 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from dncbench import budget as budgets
-from dncbench import leaderboard, scaling
+from dncbench import scaling
+from dncbench.boards import leaderboard
 from dncbench.cli import main
 from dncbench.errors import UnknownNameError
-from dncbench.experiment import plan
 from dncbench.report import build
+from dncbench.running.run import plan
 from dncbench.scaling import tables
 from dncbench.scaling.cases import cases
 from dncbench.scaling.drawing import draw, svg
 from dncbench.scaling.exponents import fit
-from dncbench.store import Records
+from dncbench.storage.records import Records
 
 FALSE_ALARM = 1e-4
 AXES = list(scaling.known_axes())

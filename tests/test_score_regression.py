@@ -9,7 +9,7 @@ from scipy.special import digamma, polygamma
 
 import dncbench
 from dncbench.errors import UnknownNameError
-from dncbench.method import ShardDraws
+from dncbench.method import Shard
 from dncbench.methods._ridge_energy import FAMILIES, initial, misfit
 from dncbench.methods.score_regression import ScoreRegression
 
@@ -78,7 +78,7 @@ def test_one_wrong_score_counts_linearly() -> None:
 def test_the_sum_in_one_place_is_the_sum_of_the_shards(family: str) -> None:
     parts, *_ = log_gammas(3)
     method = ScoreRegression(family=family, steps=5, ridges=8)
-    shards = ShardDraws(**jax.tree.map(jnp.asarray, parts))
+    shards = Shard(**jax.tree.map(jnp.asarray, parts))
     keys = jax.random.split(KEY, 3)
     messages = eqx.filter_jit(eqx.filter_vmap(method.fit))(shards, keys)
     space, total = method._summed(messages)

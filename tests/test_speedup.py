@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from dncbench.cli import main
-from dncbench.speedup import Cost, Speedup
+from dncbench.running.speedup import Cost, Speedup
 
 
 def test_the_slowest_shard_counts() -> None:

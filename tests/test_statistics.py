@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
-from dncbench.statistics import NUM_RESAMPLES, resample, standings
+from dncbench.boards.ranking import NUM_RESAMPLES, resample, standings
 
 
 def figures(values: dict[str, list[float]], error: float = 0.0) -> dict:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from handmade import record
 
-from dncbench.store import Cache, Records, canonical, digest, read_record, write_atomically
+from dncbench.storage.cache import Cache
+from dncbench.storage.files import canonical, digest, write_atomically
+from dncbench.storage.records import Records, read_record
 
 KEY = {"problem": "tiny@1", "split": 0, "sampler": {"draws": 10, "share": 0.5}}
 

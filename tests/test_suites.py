@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dncbench import suites
 from dncbench.cli import main
 from dncbench.configure import configure
 from dncbench.errors import UnknownNameError
+from dncbench.running import suites
 
 
 def dry(tmp_path: Path, *options: str) -> list[str]:

@@ -8,11 +8,11 @@ from dataclasses import fields
 import pytest
 from handmade import failed, record
 
-from dncbench import summary_tables
+from dncbench.boards import summary_tables
+from dncbench.boards.leaderboard import boards
+from dncbench.boards.summary import Line, Summary, summaries
 from dncbench.errors import DataError
-from dncbench.leaderboard import boards
-from dncbench.readme import BEGIN, END, update
-from dncbench.summary import Line, Summary, summaries
+from dncbench.report.readme import BEGIN, END, update
 
 FLOOR = (0.5, 0.01)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dncbench import experiment
-from dncbench.leaderboard import boards
-from dncbench.store import Records
+from dncbench.boards.leaderboard import boards
+from dncbench.running import run as experiment
+from dncbench.storage.records import Records
 
 
 def run(folder: Path, cache: Path, problem: str, methods: list[str], **options):

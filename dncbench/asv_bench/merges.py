@@ -90,11 +90,10 @@ class MergeMemory(WithShards):
 
 
 def _run(shards: Shards, spec: str) -> Any:
-    from dncbench.merging import run_method
-    from dncbench.precision import derive_key
+    import dncbench
 
-    method = parameters.method(spec)
-    return run_method(method, spec, given_to(method, shards), derive_key(0, spec), NUM_DRAWS)
+    given = given_to(parameters.method(spec), shards)
+    return dncbench.merge(**given, method=spec, num_draws=NUM_DRAWS)
 
 
 def _measured(shards: Shards, spec: str) -> dict[str, Any]:

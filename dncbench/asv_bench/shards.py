@@ -7,6 +7,7 @@ Gaussian; the coordinates go from one to the other.
 """
 
 import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -63,22 +64,20 @@ def product_score(shards: Shards, eta: Float[np.ndarray, "m d"]) -> Float[np.nda
     return shards["shape"].sum(0) - shards["rate"].sum(0) * np.exp(eta)
 
 
-def given_to(method: Any, shards: Shards) -> Any:
-    """The installed commit's ``ShardDraws``, with those fields that it knows.
+def given_to(method: Any, shards: Shards) -> dict[str, Any]:
+    """What :func:`dncbench.merge` of the installed commit is to be given, as far as it takes it.
 
     What needs the reference itself, the oracle, gets it as its only shard.
     """
-    import jax.numpy as jnp
-
-    from dncbench.method import ShardDraws
+    import dncbench
 
     if "reference" in method.needs:
-        return ShardDraws(values=jnp.asarray(shards["fresh"])[None])
-    known = {field.name for field in dataclasses.fields(ShardDraws)}
-    given: dict[str, Any] = {name: jnp.asarray(shards[name]) for name in known & set(shards)}
+        return {"values": shards["fresh"][None]}
+    known = inspect.signature(dncbench.merge).parameters
+    given: dict[str, Any] = {name: shards[name] for name in shards if name in known}
     if "density" in known:
         given["density"] = _density(shards)
-    return ShardDraws(**given)
+    return given
 
 
 def _density(shards: Shards) -> Any:
@@ -102,7 +101,7 @@ def as_sample(values: Float[np.ndarray, "n d"], shards: Shards, ess: float | Non
 
     Two coordinates are declared exchangeable, so that metrics of modes have something to read.
     """
-    from dncbench.metrics import Sample
+    from dncbench import Sample
 
     swapped = np.arange(DIM)
     swapped[:2] = 1, 0

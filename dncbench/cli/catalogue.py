@@ -2,8 +2,8 @@
 
 import click
 
-from dncbench import registry, screen
-from dncbench.cli import options
+from dncbench import registry
+from dncbench.cli import options, terminal
 
 
 @click.command("list")
@@ -13,7 +13,7 @@ def list_(kind: str | None) -> None:
     """List what is registered: problems, methods, metrics, or all three."""
     from rich.table import Table
 
-    console = screen.console()
+    console = terminal.console()
     for each in [kind] if kind else ["problems", "methods", "metrics"]:
         table = Table(title=each, title_justify="left", box=None, pad_edge=False)
         table.add_column("id", no_wrap=True)
@@ -40,7 +40,7 @@ def show(name: str) -> None:
     import inspect
 
     from dncbench.configure import configure, settings_of
-    from dncbench.errors import UnknownNameError
+    from dncbench.errors import UnknownNameError, nearest
 
     known = {
         entry.name: kind
@@ -50,7 +50,7 @@ def show(name: str) -> None:
     base = name.partition("[")[0]
     if base not in known:
         raise UnknownNameError(
-            f"nothing is called {base!r}{registry.nearest(base, known)}; 'dncbench list' shows all"
+            f"nothing is called {base!r}{nearest(base, known)}; 'dncbench list' shows all"
         )
     kind = known[base]
     if kind == "metric":

@@ -4,8 +4,7 @@ import json
 
 import click
 
-from dncbench import screen
-from dncbench.cli import options
+from dncbench.cli import options, progress_bar, terminal
 
 
 @click.command()
@@ -22,16 +21,15 @@ def reference(problem: str, seed: int, budget_name: str, cache: str | None, as_j
     Example:
       dncbench reference spambase
     """
-    from dncbench import experiment
+    from dncbench.running.run import certified
 
-    with screen.progress() as progress:
-        certificate, floors = experiment.certify(
-            problem, seed=seed, budget=budget_name, cache=cache, progress=progress
-        )
+    with progress_bar.progress() as progress:
+        ready = certified(problem, seed=seed, budget=budget_name, cache=cache, progress=progress)
+    certificate, floors = ready.reference.certificate, ready.scorer.floors
     if as_json:
         click.echo(json.dumps({"certificate": certificate, "noise_floor": floors}, indent=1))
         return
-    screen.print_certificate(problem, certificate, floors)
+    terminal.print_certificate(problem, certificate["grade"], ready.reference.checks, floors)
 
 
 @click.command()
@@ -51,11 +49,11 @@ def speedup(problem: str, seed: int, budget_name: str, as_json: bool) -> None:
     """
     import dataclasses
 
-    from dncbench.speedup import measure
+    from dncbench.running.speedup import measure
 
-    with screen.progress() as progress:
+    with progress_bar.progress() as progress:
         found = measure(problem, seed=seed, budget=budget_name, say=progress.say)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found) | {"factor": found.factor}, indent=1))
         return
-    screen.print_speedup(found)
+    terminal.print_speedup(found)

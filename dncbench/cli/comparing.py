@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from dncbench import screen
 from dncbench.budget import NAMES as BUDGETS
-from dncbench.cli import options
+from dncbench.cli import options, progress_bar, terminal
 from dncbench.errors import DataError
 
 
@@ -56,8 +55,9 @@ def compare(
 
 
 def _with_paper(paper: str, budget_name: str, results: str | None, output: str | None) -> None:
-    from dncbench import reproduction
-    from dncbench.store import Records, write_atomically
+    from dncbench.report import reproduction
+    from dncbench.storage.files import write_atomically
+    from dncbench.storage.records import Records
 
     store = Records(results)
     found = reproduction.rows(paper, store, budget_name)
@@ -74,17 +74,16 @@ def _with_paper(paper: str, budget_name: str, results: str | None, output: str |
 
 
 def _two_folders(first: str, second: str, metrics: tuple[str, ...], everything: bool) -> None:
-    from dncbench import comparison
-    from dncbench.leaderboard import HEADLINE
+    from dncbench.boards import comparison
 
-    shown = () if "all" in metrics else metrics or HEADLINE
+    shown = () if "all" in metrics else metrics or None
     found = comparison.compare(_records(first), _records(second), shown)
     if not found.differences and not found.changed:
         raise DataError(
             f"{first} and {second} have no scored cell in common; a cell is a problem, method, "
             "scheme, budget, seed, space and split"
         )
-    screen.print_comparison(
+    terminal.print_comparison(
         f"first: {first}, second: {second}",
         comparison.HEADER,
         comparison.rows(found, everything),
@@ -93,7 +92,7 @@ def _two_folders(first: str, second: str, metrics: tuple[str, ...], everything: 
 
 
 def _records(folder: str) -> list[dict]:
-    from dncbench.store import Records
+    from dncbench.storage.records import Records
 
     records = list(Records(folder))
     if not records:
@@ -114,8 +113,8 @@ def merge_results(folders: tuple[str, ...], results: str | None, prefer_theirs: 
     Example:
       dncbench merge-results ../colleague/results
     """
-    from dncbench import exchange
-    from dncbench.store import Records
+    from dncbench.storage import merge_results as exchange
+    from dncbench.storage.records import Records
 
     store = Records(results)
     for folder in folders:
@@ -141,11 +140,11 @@ def score(metrics: tuple[str, ...], results: str | None, cache: str | None) -> N
     Example:
       dncbench score --plugin my_metric.py --metric mine
     """
-    from dncbench import rescoring
-    from dncbench.store import Records
+    from dncbench.running import rescoring
+    from dncbench.storage.records import Records
 
     store = Records(results)
-    with screen.progress() as progress:
+    with progress_bar.progress() as progress:
         done = rescoring.rescore(store, metrics, cache=cache, progress=progress)
     click.echo(
         f"{done.scored} records scored, {done.complete} had these metrics, "

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from dncbench import screen
+from dncbench.cli import terminal
 
 
 @click.command()
@@ -25,6 +25,6 @@ def check(file: str) -> None:
 
     click.echo(f"holding {file} to the laws ...", err=True)
     subjects, laws = hold(file)
-    screen.print_laws(subjects, laws)
+    terminal.print_laws(subjects, laws)
     if any(law.failures for law in laws):
         sys.exit(1)

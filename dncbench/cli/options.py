@@ -43,7 +43,9 @@ methods = click.option(
     help='Method, or "all"; settings in brackets: "consensus[weights=shard]"; may be repeated.',
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
-seed = click.option("--seed", default=0, show_default=True, help="Everything random follows.")
+seed = click.option(
+    "--seed", default=0, show_default=True, help="Random seed; all randomness derives from it."
+)
 
 
 def budget_by_default(name: str) -> Callable[[Callable], Callable]:
@@ -78,11 +80,11 @@ results = click.option(
 
 
 def print_plan(plan: Any) -> None:
-    """Print an :class:`dncbench.experiment.Plan`: what would run."""
+    """Print a :class:`dncbench.running.plan.Plan`: what would run."""
     for cell in plan.todo:
         identity = cell.identity
-        budget = identity["budget"]["name"]
-        parts = [identity["problem"]["label"], f"{identity['split']['scheme']}-{cell.split}"]
-        parts += ["natural"] * (identity["space"] == "natural") + [budget] * ("[" in budget)
-        click.echo("  ".join([*parts, identity["method"]["label"]]))
+        parts = [identity.problem.label, f"{identity.scheme}-{identity.split}"]
+        parts += ["natural"] * (identity.space == "natural")
+        parts += [identity.budget] * ("[" in identity.budget)
+        click.echo("  ".join([*parts, identity.method.label]))
     click.echo(f"{len(plan.todo)} to run, {len(plan.done)} done already")

@@ -2,8 +2,7 @@
 
 import click
 
-from dncbench import screen
-from dncbench.cli import options
+from dncbench.cli import options, progress_bar
 
 
 @click.command()
@@ -40,11 +39,12 @@ def report(
     from pathlib import Path
 
     from dncbench.report import build
-    from dncbench.store import Records, write_atomically
+    from dncbench.storage.files import write_atomically
+    from dncbench.storage.records import Records
 
     store = Records(results)
     path = Path(output) if output else store.root / "report.html"
-    with screen.progress() as progress:
+    with progress_bar.progress() as progress:
         page = build(
             store,
             problems=problems,
@@ -76,10 +76,10 @@ def publish(results: str | None, cache: str | None, readme_file: str | None) -> 
     """
     from pathlib import Path
 
-    from dncbench import publishing
-    from dncbench.store import Records
+    from dncbench.report import publish as publishing
+    from dncbench.storage.records import Records
 
-    with screen.progress() as progress:
+    with progress_bar.progress() as progress:
         written = publishing.publish(
             Records(results),
             readme_file=Path(readme_file) if readme_file else None,

@@ -2,9 +2,9 @@
 
 import click
 
-from dncbench import registry, screen
-from dncbench.cli import options
-from dncbench.errors import UnknownNameError
+from dncbench import registry
+from dncbench.cli import options, progress_bar, terminal
+from dncbench.errors import UnknownNameError, nearest
 
 
 @click.command()
@@ -17,7 +17,7 @@ from dncbench.errors import UnknownNameError
     "metrics",
     multiple=True,
     metavar="NAME",
-    help='Show this metric, or "all"; may be repeated.  [default: mah, iad, skew]',
+    help='Show this metric, or "all"; may be repeated.  [default: those of the problem]',
 )
 @click.option("--summary", "summary_only", is_flag=True, help="Only the table over all problems.")
 @click.option(
@@ -48,23 +48,24 @@ def leaderboard(
       dncbench leaderboard --track draws
       dncbench leaderboard --metric all --format csv > board.csv
     """
-    from dncbench import summary_tables, tables
-    from dncbench.leaderboard import HEADLINE, boards
-    from dncbench.store import Records
-    from dncbench.summary import summaries
+    from dncbench.boards import summary_tables, tables
+    from dncbench.boards.leaderboard import boards
+    from dncbench.boards.summary import summaries
+    from dncbench.storage.identity import identity_of
+    from dncbench.storage.records import Records
 
     known_metrics = {entry.name for entry in registry.entries("metric")}
     for name in metrics:
         if name != "all" and name not in known_metrics:
             registry.get("metric", name)  # unknown names get suggestions
-    shown = () if "all" in metrics else metrics or HEADLINE
+    shown = () if "all" in metrics else metrics or None
     records = list(Records(results))
     if suite:
-        from dncbench import suites
+        from dncbench.running import suites
 
         records = suites.of_suite(suite, records)
     for name in problems:
-        known = {record["identity"]["problem"]["name"] for record in records}
+        known = {identity_of(record).problem.name for record in records}
         if name not in known:
             registry.get("problem", name)  # unknown names get suggestions
     if tracks and records:
@@ -72,7 +73,7 @@ def leaderboard(
     found = boards(records, problems, budgets, shown, tracks)
     overall = summaries(found)
     if style == "table":
-        screen.print_boards([] if summary_only else found, overall)
+        terminal.print_boards([] if summary_only else found, overall)
         return
     writers = {
         "md": (tables.to_markdown, summary_tables.to_markdown),
@@ -91,7 +92,7 @@ def _require_tracks(wanted: tuple[str, ...], known: set[str]) -> None:
     for track in wanted:
         if track not in known:
             raise UnknownNameError(
-                f"no record has the track {track!r}{registry.nearest(track, known)}; "
+                f"no record has the track {track!r}{nearest(track, known)}; "
                 f"known: {', '.join(sorted(known))}"
             )
 
@@ -111,9 +112,9 @@ def figure(name: str, budget_name: str, cache: str | None, output: str | None) -
     """
     from pathlib import Path
 
-    from dncbench import figures
+    from dncbench.report import paper_figures as figures
 
     path = Path(output or f"{name}.svg")
-    with screen.progress() as progress:
+    with progress_bar.progress() as progress:
         figures.draw(name, path, budget=budget_name, cache=cache, progress=progress)
     click.echo(f"written to {path}")

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from dncbench import budget, screen
-from dncbench.cli import options
+from dncbench import budget
+from dncbench.cli import options, progress_bar, terminal
 
 
 @click.command(epilog=options.EXAMPLES)
@@ -45,8 +45,8 @@ from dncbench.cli import options
 )
 @click.option(
     "--correct",
-    type=click.Choice(["psis"]),
-    help="Follow every merge by one more round of importance resampling.",
+    metavar="NAME",
+    help="Follow every merge by a correction: psis, importance resampling in one more round.",
 )
 @options.seed
 @options.budget
@@ -82,28 +82,34 @@ def run(
 
     An interrupted run goes on where it stopped: run the same command again.
     """
-    from dncbench import experiment, suites
-    from dncbench.leaderboard import boards
-    from dncbench.store import Records
+    from dncbench.boards.leaderboard import boards
+    from dncbench.running import plan, suites
+    from dncbench.running.run import run as run_cells
+    from dncbench.storage.identity import identity_of
+    from dncbench.storage.records import Records
 
     if suite:
         _refuse_beside("--suite NAME", "problems", "scheme", "space", "data")
         cases = list(suites.get(suite, splits).cases)
     elif data == "published":
         _refuse_beside("--data published", "splits", "scheme")
-        cases = [experiment.published(name, space) for name in problems]
+        cases = [plan.published(name, space) for name in problems]
     else:
-        cases = [experiment.Case(name, splits, scheme, space) for name in problems]
-    terms: dict[str, Any] = {"seed": seed, "force": force, "correct": correct}
+        cases = [plan.Case(name, splits, scheme, space) for name in problems]
+    options_of_both: dict[str, Any] = {"seed": seed, "force": force, "correct": correct}
     if dry_run:
         options.print_plan(
-            experiment.plan(
-                cases, methods, budget=budget.get(budget_name), records=Records(results), **terms
+            plan.plan(
+                cases,
+                methods,
+                budget=budget.get(budget_name),
+                records=Records(results),
+                **options_of_both,
             )
         )
         return
-    with screen.progress() as progress:
-        records = experiment.run(
+    with progress_bar.progress() as progress:
+        records = run_cells(
             cases,
             methods,
             budget=budget_name,
@@ -111,17 +117,17 @@ def run(
             cache=cache,
             time_limit=time_limit,
             progress=progress,
-            **terms,
+            **options_of_both,
         )
     made, failed = len(progress.recorded), progress.failed
     click.echo(
         f"{made} cells run, {len(records) - made} skipped (recorded before), {failed} failed; "
-        f"{progress.seconds:.0f} s, peak memory {progress.peak_memory:.0f} MiB; "
+        f"{progress.seconds:.0f} s; "
         f"records in {Records(results).root / 'records'}"
     )
-    shown = records_of_same_terms(Records(results), records)
-    problems_run = {record["identity"]["problem"]["name"] for record in records}
-    screen.print_boards(boards(shown, problems_run, [budget_name]))
+    terms = {identity_of(record).terms for record in records}
+    shown = [record for record in Records(results) if identity_of(record).terms in terms]
+    terminal.print_boards(boards(shown))
     if failed:
         sys.exit(1)
 
@@ -135,14 +141,3 @@ def _refuse_beside(chosen: str, *parameters: str) -> None:
             raise click.UsageError(
                 f"{chosen} brings its own {parameter.opts[0]}; leave {parameter.opts[0]} out"
             )
-
-
-def records_of_same_terms(store: Any, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The store's records with the terms (problem, scheme, seed) of those just run."""
-    terms = {_terms(record) for record in shown}
-    return [record for record in store if _terms(record) in terms]
-
-
-def _terms(record: dict[str, Any]) -> tuple:
-    identity = record["identity"]
-    return identity["problem"]["label"], identity["split"]["scheme"], identity["seed"]

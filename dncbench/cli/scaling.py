@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dncbench import screen
-from dncbench.cli import options
+from dncbench.cli import options, progress_bar, terminal
 
 if TYPE_CHECKING:  # SciPy, which it needs, takes half a second that no other command should wait
     from dncbench.scaling import Study
@@ -74,12 +73,14 @@ def scale(
     """
     from pathlib import Path
 
-    from dncbench import experiment, scaling
+    from dncbench import scaling
     from dncbench.budget import get
+    from dncbench.running.plan import plan
+    from dncbench.running.run import run
     from dncbench.scaling import axes
     from dncbench.scaling.cases import cases
     from dncbench.scaling.drawing import draw
-    from dncbench.store import Records
+    from dncbench.storage.records import Records
 
     wanted = [axes.get_axis(name) for name in (axes.known_axes() if "all" in names else names)]
     if len(wanted) > 1 and (values or output):
@@ -89,11 +90,11 @@ def scale(
     store = Records(Records(results).root / scaling.FOLDER)
     if dry_run:
         options.print_plan(
-            experiment.plan(planned, methods, seed=seed, budget=get(budget_name), records=store)
+            plan(planned, methods, seed=seed, budget=get(budget_name), records=store)
         )
         return
-    with screen.progress() as progress:
-        records = experiment.run(
+    with progress_bar.progress() as progress:
+        records = run(
             planned,
             methods,
             seed=seed,
@@ -141,14 +142,14 @@ def _show(studies: "list[Study]", style: str) -> None:
 def _print(tables: Any, study: "Study") -> None:
     from rich.table import Table
 
-    terminal, table = screen.console(), Table()
+    screen, table = terminal.console(), Table()
     for column in tables.header(study):
         table.add_column(column, justify="left" if column == "method" else "right")
     for row in tables.cells(study):
         table.add_row(*row)
-    terminal.print(tables.title(study))
-    terminal.print(table)
-    terminal.print(tables.LEGEND)
+    screen.print(tables.title(study))
+    screen.print(table)
+    screen.print(tables.LEGEND)
     for note in tables.notes(study):
-        terminal.print(f"  {note}")
-    terminal.print()
+        screen.print(f"  {note}")
+    screen.print()

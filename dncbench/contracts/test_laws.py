@@ -25,10 +25,10 @@ from dncbench.contracts.test_method_contract import (
     run,
 )
 from dncbench.errors import DrawsError
-from dncbench.merging import MergeResult, run_method
-from dncbench.method import ShardDraws
-from dncbench.metrics import Sample
+from dncbench.merging.run import MergeResult, run_method
+from dncbench.method import Shard
 from dncbench.metrics.discrepancy import mahalanobis
+from dncbench.metrics.sample import Sample
 
 ANY_SHARDS = [name for name, method in METHODS.items() if not is_oracle(method)]
 """The oracle has no shards: it returns the truth."""
@@ -69,7 +69,7 @@ class StudentT(eqx.Module):
         return -0.5 * (3.0 + len(theta)) * jnp.log1p(squared / 3.0)
 
 
-def shards_of(density: eqx.Module, values: np.ndarray, inflated: np.ndarray) -> ShardDraws:
+def shards_of(density: eqx.Module, values: np.ndarray, inflated: np.ndarray) -> Shard:
     """Everything that a method may ask for, of stacked densities and their draws."""
 
     def evaluated(density: eqx.Module, draws: Array) -> tuple[Array, Array]:
@@ -77,11 +77,11 @@ def shards_of(density: eqx.Module, values: np.ndarray, inflated: np.ndarray) -> 
 
     log_density, score = eqx.filter_vmap(evaluated)(density, jnp.asarray(values))
     ess = jnp.full(len(values), float(values.shape[1]))
-    return ShardDraws(jnp.asarray(values), log_density, score, jnp.asarray(inflated), density, ess)
+    return Shard(jnp.asarray(values), log_density, score, jnp.asarray(inflated), density, ess)
 
 
 @functools.cache
-def skewed() -> tuple[ShardDraws, np.ndarray]:
+def skewed() -> tuple[Shard, np.ndarray]:
     """Log-Gamma shards with skewness about -0.8, and independent draws of their product.
 
     Densities multiply: exponents a and rates b add up.
@@ -98,7 +98,7 @@ def skewed() -> tuple[ShardDraws, np.ndarray]:
 
 
 @functools.cache
-def heavy_tailed() -> ShardDraws:
+def heavy_tailed() -> Shard:
     """Shards of t(3). Their inflated densities, t(18) but for scale, have light tails."""
     rng = np.random.default_rng(22)
     centre = 0.3 * rng.standard_normal((NUM_SHARDS, DIM))
@@ -164,7 +164,7 @@ def test_no_more_draws_than_dimensions_are_refused(name: str, num_draws: int) ->
     shards = skewed()[0]
     few = jax.tree.map(lambda leaf: leaf[:, :num_draws], (shards.values, shards.inflated))
     log_density, score = shards.log_density[:, :num_draws], shards.score[:, :num_draws]
-    given = ShardDraws(few[0], log_density, score, few[1], shards.density, shards.ess)
+    given = Shard(few[0], log_density, score, few[1], shards.density, shards.ess)
     with pytest.raises(DrawsError, match=f"shard 0 has {num_draws} draws in {DIM} dimensions"):
         run(METHODS[name], given)
 

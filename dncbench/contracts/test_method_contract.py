@@ -16,9 +16,9 @@ from dncbench.configure import configure
 from dncbench.contracts.gaussian_shards import GaussianShards, make_shards
 from dncbench.contracts.subjects import subjects
 from dncbench.errors import DrawsError
-from dncbench.merging import MergeResult, run_method
-from dncbench.method import NEEDS, Method, ShardDraws
-from dncbench.metrics import Sample
+from dncbench.merging.run import MergeResult, run_method
+from dncbench.method import NEEDS, Method, Shard
+from dncbench.metrics.sample import Sample
 
 # A Gaussian has no modes that exchangeable labels make.
 APPLICABLE = [entry.name for entry in registry.entries("metric") if entry.name != "modes"]
@@ -60,13 +60,13 @@ def is_oracle(method: Method) -> bool:
     return "reference" in method.needs
 
 
-def everything(shards: GaussianShards, num_draws: int, seed: int = 0) -> ShardDraws:
+def everything(shards: GaussianShards, num_draws: int, seed: int = 0) -> Shard:
     """All that a method may ask for: draws, their log densities and scores, inflated draws."""
     rng = np.random.default_rng(seed)
     values = shards.draws(rng, num_draws)
     centred = values - shards.means[:, None]
     score = -np.einsum("sij,stj->sti", np.linalg.inv(shards.covariances), centred)
-    return ShardDraws(
+    return Shard(
         values=values,
         log_density=0.5 * np.sum(centred * score, -1),
         score=score,
@@ -76,18 +76,18 @@ def everything(shards: GaussianShards, num_draws: int, seed: int = 0) -> ShardDr
     )
 
 
-def posterior(shards: GaussianShards, num_draws: int, seed: int = 0) -> ShardDraws:
+def posterior(shards: GaussianShards, num_draws: int, seed: int = 0) -> Shard:
     """What the oracle gets: one shard, and it holds the truth."""
     exact = shards.exact(np.random.default_rng(seed), num_draws)
-    return ShardDraws(values=exact[None], ess=np.array([float(num_draws)]))
+    return Shard(values=exact[None], ess=np.array([float(num_draws)]))
 
 
-def given_to(method: Method, shards: GaussianShards, num_draws: int = NUM_DRAWS) -> ShardDraws:
+def given_to(method: Method, shards: GaussianShards, num_draws: int = NUM_DRAWS) -> Shard:
     make = posterior if is_oracle(method) else everything
     return jax.tree.map(jax.numpy.asarray, make(shards, num_draws))
 
 
-def run(method: Method, shards: ShardDraws, num_draws: int = NUM_DRAWS, key=KEY):
+def run(method: Method, shards: Shard, num_draws: int = NUM_DRAWS, key=KEY):
     return run_method(method, name_of(method), shards, key, num_draws)
 
 
@@ -232,4 +232,4 @@ def test_what_is_missing_is_named(method: Method, gaussians: GaussianShards, nee
     field = {"draws": "values", "model": "density"}.get(need, need)
     parts = vars(everything(gaussians, 50)) | {field: None}
     with pytest.raises(DrawsError, match=re.escape(f"'{name_of(method)}' needs {field}")):
-        run(method, ShardDraws(**parts))
+        run(method, Shard(**parts))

@@ -8,7 +8,7 @@ import pytest
 
 from dncbench import registry
 from dncbench.contracts.subjects import subjects
-from dncbench.metrics import Figure, Sample
+from dncbench.metrics.sample import Figure, Sample
 
 NUM_DRAWS = 1500
 

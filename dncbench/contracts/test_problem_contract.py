@@ -10,17 +10,11 @@ from dncbench import registry
 from dncbench.contracts.real_data import real_data_folder
 from dncbench.contracts.subjects import everything, subjects
 from dncbench.errors import NotApplicableError
+from dncbench.posterior import Density, full_posterior, subposteriors
 from dncbench.precision import derive_key
-from dncbench.problem import (
-    Density,
-    Problem,
-    full_posterior,
-    load_data,
-    num_observations,
-    subposteriors,
-)
+from dncbench.problem import Problem, load_data, num_observations
 from dncbench.splits import assign
-from dncbench.verification import recompute
+from dncbench.truth.verification import recompute
 
 NEEDS_DATA = {
     "spambase": "spambase",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dncbench.metrics import Figure, Sample, groups
+from dncbench.metrics.sample import Figure, Sample, groups
 from dncbench.registry import register_metric
 
 _FOLDS = 5

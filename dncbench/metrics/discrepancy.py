@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy import fft
 from scipy.linalg import solve_triangular
 
-from dncbench.metrics import NUM_GROUPS, Figure, Sample, groups, jackknife_error
+from dncbench.metrics.sample import NUM_GROUPS, Figure, Sample, groups, jackknife_error
 from dncbench.registry import register_metric
 
 _SIGMAS = 5.0  # integration range of the IAD, and reach of the kernel

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from dncbench.draws import evenly
-from dncbench.metrics import Figure, Sample, groups, jackknife_error, whitened
+from dncbench.draws import at_most
+from dncbench.metrics.sample import Figure, Sample, groups, jackknife_error, whitened
 from dncbench.registry import register_metric
 
 _BANDWIDTH_DRAWS = 1_000
@@ -39,8 +39,8 @@ def energy_distance(approximation: Sample, reference: Sample) -> Figure:
     return _root(within_a, within_f, between, -1.0, (approximation, reference))
 
 
-@register_metric("ksd", version=1)
-def kernel_stein_discrepancy(approximation: Sample, reference: Sample) -> Figure | None:
+@register_metric("ksd", version=1, reads=("eta", "score"))
+def kernel_stein_discrepancy(approximation: Sample, reference: Sample) -> Figure:
     """Kernel Stein discrepancy in excess of the reference's own, √|KSD_a² - KSD_f²|; no unit.
 
     Gorham & Mackey (2017): inverse multiquadric kernel (1 + |x - y|²)^(-1/2) in
@@ -49,8 +49,6 @@ def kernel_stein_discrepancy(approximation: Sample, reference: Sample) -> Figure
     read. Blind to the weights of separate modes. Not applicable where natural
     parameters were merged.
     """
-    if approximation.eta is None or reference.eta is None or reference.score is None:
-        return None
     a, f = (_stein_pairs(sample, reference) for sample in (approximation, reference))
     left_out = (
         np.sqrt(np.abs(a.without_rows_and_columns() - f.mean())),
@@ -63,7 +61,7 @@ def kernel_stein_discrepancy(approximation: Sample, reference: Sample) -> Figure
         for values in [sample.values[_stein_rows(sample)]]
     )
     value = float(np.sqrt(np.abs(a.mean() - f.mean())))
-    return Figure(value, jackknife_error(points, left_out))  # type: ignore[arg-type]
+    return Figure(value, jackknife_error(points, left_out))
 
 
 # ---------------------------------------------------------------- pairs, by group
@@ -133,7 +131,7 @@ def _reference_pairs(reference: Sample) -> tuple[_Pairs, _Pairs]:
 @functools.lru_cache(maxsize=8)
 def _bandwidth(reference: Sample) -> float:
     values = whitened(reference.values, reference.values)[1]
-    some = values[evenly(len(values), min(_BANDWIDTH_DRAWS, len(values)))]
+    some = values[at_most(len(values), _BANDWIDTH_DRAWS)]
     distance = _squared_distances(some, some)
     return float(np.sqrt(np.median(distance[np.triu_indices(len(some), 1)])))
 
@@ -173,7 +171,7 @@ def _squared_distances(
 
 def _stein_rows(sample: Sample) -> np.ndarray:
     num_draws = len(sample.values)
-    return evenly(num_draws, min(_STEIN_POINTS, num_draws))
+    return at_most(num_draws, _STEIN_POINTS)
 
 
 @functools.lru_cache(maxsize=8)

@@ -3,19 +3,18 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from dncbench.metrics import Figure, Sample, groups, jackknife_error
+from dncbench.metrics.sample import Figure, Sample, groups, jackknife_error
 from dncbench.registry import register_metric
 
 
-@register_metric("modes", version=1)
-def mode_weights(approximation: Sample, reference: Sample) -> Figure | None:
+@register_metric("modes", version=1, reads=("values", "permutations"))
+def mode_weights(approximation: Sample, reference: Sample) -> Figure:
     """Total variation between the weights of the modes that exchangeable labels make; 0 to 1.
 
     A draw belongs to the permutation that sorts it. Not applicable to problems without
     exchangeable labels.
     """
-    if reference.permutations is None:
-        return None
+    assert reference.permutations is not None
     counts = [
         _counts(sample.values, reference.permutations) for sample in (approximation, reference)
     ]

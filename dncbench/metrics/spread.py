@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import eigh
 
-from dncbench.metrics import NUM_GROUPS, Figure, Sample, groups, jackknife_error
+from dncbench.metrics.sample import NUM_GROUPS, Figure, Sample, groups, jackknife_error
 from dncbench.registry import register_metric
 
 LEVELS = (0.5, 0.8, 0.95)

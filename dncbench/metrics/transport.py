@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from dncbench.metrics import NUM_GROUPS, Figure, Sample, groups, jackknife_error, whitened
+from dncbench.metrics.sample import NUM_GROUPS, Figure, Sample, groups, jackknife_error, whitened
 from dncbench.registry import register_metric
 
 _DIRECTIONS = 100

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dncbench import registry, scaling
+from dncbench.boards.leaderboard import Board
 from dncbench.errors import DncbenchError
-from dncbench.leaderboard import Board
 from dncbench.report.page import Summary
-from dncbench.store import Cache, Records
+from dncbench.storage.cache import Cache
+from dncbench.storage.identity import identity_of
+from dncbench.storage.records import Records
 
 __all__ = ["build"]
 
@@ -46,7 +48,7 @@ def build(
     from dncbench.report.render import html
 
     problems, budgets, records = list(problems), list(budgets), list(store)
-    known = {record["identity"]["problem"]["name"] for record in records}
+    known = {identity_of(record).problem.name for record in records}
     for name in problems:
         if name not in known:
             registry.get("problem", name)  # unknown names get suggestions
@@ -61,7 +63,7 @@ def build(
         )
     kept = []
     for group in found:
-        say(f"{group.board.problem}: reading what the cache has")
+        say(f"{group.board.terms.problem}: reading what the cache has")
         kept.append(read(group, Cache(cache) if draws else None))
     say("drawing scaling studies")
     studies = growths(list(Records(store.root / scaling.FOLDER)))
@@ -77,8 +79,8 @@ def _commits_timed(root: Path) -> int:
 
 
 def _over_problems(boards: list[Board]) -> list[Summary]:
-    from dncbench import summary_tables
-    from dncbench.summary import summaries
+    from dncbench.boards import summary_tables
+    from dncbench.boards.summary import summaries
 
     return [
         Summary(

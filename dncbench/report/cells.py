@@ -5,10 +5,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from dncbench import tables
-from dncbench.leaderboard import Board, Row, Score
+from dncbench.boards import tables
+from dncbench.boards.leaderboard import Board, Row, Score
 from dncbench.report.floors import WORST, height, multiple_text
-from dncbench.store import SCORED, canonical
+from dncbench.storage.files import canonical
+from dncbench.storage.identity import Identity, identity_of
+from dncbench.storage.records import SCORED
 
 # What a command does unless told otherwise.
 _DEFAULTS = {"scheme": "random", "space": "unconstrained", "seed": 0, "budget": "quick"}
@@ -92,7 +94,7 @@ def cell(
         "scored" if scored else states.most_common(1)[0][0],
         _status(states, len(records)),
         notes=row.notes,
-        command=command(records[0]["identity"], num_splits(records)),
+        command=command(identity_of(records[0]), num_splits(records)),
         environments=environments.of(records),
         created=_days(records),
     )
@@ -137,32 +139,30 @@ def marks(score: Score) -> str:
     return "*" * score.best + "°" * score.at_floor + "?" * score.unreliable
 
 
-def command(identity: dict[str, Any], splits: int) -> str:
+def command(identity: Identity, splits: int) -> str:
     """The command line that makes the records of one cell.
 
     Args:
         identity: of any of its splits.
         splits: how many.
     """
-    method = identity["method"]
-    correct = method.get("correct")
-    spec = method["label"].removesuffix(f" + {correct}") if correct else method["label"]
-    words = ["dncbench", "run", "--problem", identity["problem"]["label"], "--method", spec]
-    words += ["--splits", str(splits)]
-    for option, name, value in (
-        ("--split-scheme", "scheme", identity["split"]["scheme"]),
-        ("--space", "space", identity["space"]),
-        ("--seed", "seed", identity["seed"]),
-        ("--budget", "budget", identity["budget"]["name"]),
+    words = ["dncbench", "run", "--problem", identity.problem.label]
+    words += ["--method", identity.method.label, "--splits", str(splits)]
+    for option, name in (
+        ("--split-scheme", "scheme"),
+        ("--space", "space"),
+        ("--seed", "seed"),
+        ("--budget", "budget"),
     ):
-        if value != _DEFAULTS[name]:
+        value = getattr(identity, name)
+        if value != _DEFAULTS[name] and (name != "space" or value == "natural"):
             words += [option, str(value)]
-    return shlex.join([*words, *(["--correct", correct] if correct else [])])
+    return shlex.join(words)
 
 
 def num_splits(records: list[dict[str, Any]]) -> int:
     """How many splits must be asked for, so that all of the records' are among them."""
-    return 1 + max(record["identity"]["split"]["index"] for record in records)
+    return 1 + max(identity_of(record).split for record in records)
 
 
 def _status(states: Counter[str], total: int) -> str:
@@ -188,8 +188,8 @@ def _facts(row: Row, records: list[dict[str, Any]]) -> list[list[str]]:
         known = [record["info"][name] for record in scored if name in record.get("info", {})]
         if known:
             facts.append([text, f"{choose(known):.4g}"])
-    if row.peak_memory_mib is not None:
-        facts.append(["peak memory of the process", f"{row.peak_memory_mib} MiB"])
+    if row.memory_mib is not None:
+        facts.append(["memory of its largest program", f"{row.memory_mib} MiB"])
     return facts
 
 
@@ -198,7 +198,7 @@ def _split(record: dict[str, Any]) -> str:
     told = [record["status"]] if record["status"] != "ok" else []
     told += [record["reason"]] if record.get("reason") else []
     told += record.get("warnings") or []
-    index = record["identity"]["split"]["index"]
+    index = identity_of(record).split
     return " ".join(f"split {index}: {'; '.join(told)}".split()) if told else ""
 
 

@@ -114,6 +114,16 @@ def _path(lines: list[Line]) -> str:
 
 def learning(curve: list[float], method: str) -> Markup:
     """Losses in the order of training, from the first to the last."""
+    label = f"Loss of {method} over its training"
+    return _curve(curve, "training, start to end", label)
+
+
+def by_round(errors: list[float], method: str, metric: str) -> Markup:
+    """A metric after every round of a method, from the first to the last."""
+    return _curve(errors, f"{metric} after rounds 1 to {len(errors)}", f"{metric} of {method}")
+
+
+def _curve(curve: list[float], foot: str, label: str) -> Markup:
     width, height = overlays.WIDTH, overlays.HEIGHT
     curve = [*curve[: -1 : math.ceil(len(curve) / width)], curve[-1]]
     low, high = min(curve), max(curve)
@@ -126,10 +136,10 @@ def learning(curve: list[float], method: str) -> Markup:
         '<svg viewBox="-2 -2 {} {}" role="img" aria-label="{}">'
         '<rect class="frame" width="{}" height="{}"/><path class="series c0 d0" d="{}"/>'
         '<text class="tick" x="4" y="12">{:.3g}</text><text class="tick" x="4" y="{}">{:.3g}</text>'
-        '<text class="axis" x="{}" y="{}" text-anchor="middle">training, start to end</text></svg>'
+        '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text></svg>'
     ).format(
-        *(width + 4, height + 24, f"Loss of {method} over its training"),
+        *(width + 4, height + 24, label),
         *(width, height, _path([line])),
         *(high, height - 4, low),
-        *(width / 2, height + 18),
+        *(width / 2, height + 18, foot),
     )

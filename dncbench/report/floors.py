@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dncbench.leaderboard import HEADLINE, REFERENCE_TRACK, Board, Row
+from dncbench.boards.leaderboard import REFERENCE_TRACK, Board, Row
 
 WORST = "worst"
 """The largest multiple over the headline metrics: a merge must be right in all of them."""
@@ -50,7 +50,7 @@ def height(board: Board, row: Row, metric: str) -> Height | None:
 
 def headline(board: Board) -> list[str]:
     """Ids of the headline metrics that the board has."""
-    return [metric for metric in board.metrics if metric.rpartition("@")[0] in HEADLINE]
+    return [metric for metric in board.metrics if metric.rpartition("@")[0] in board.headline]
 
 
 def _level(multiple: float) -> int:

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dncbench import leaderboard
-from dncbench.leaderboard import Board
+from dncbench.boards import leaderboard
+from dncbench.boards.leaderboard import Board, by_label
+from dncbench.storage.identity import identity_of
 
 
 @dataclass
@@ -21,9 +22,9 @@ class Group:
     records: dict[str, list[dict[str, Any]]]
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """Of any record: problem, scheme, budget, seed and space are those of all."""
-        return next(iter(self.records.values()))[0]["identity"]
+    def record(self) -> dict[str, Any]:
+        """Any record: problem, scheme, budget, seed and space are those of all."""
+        return next(iter(self.records.values()))[0]
 
 
 def groups(
@@ -37,19 +38,10 @@ def groups(
         budgets: names to keep; all where empty.
     """
     problems, budgets = list(problems), list(budgets)
-    boards = leaderboard.boards(
-        records, problems, budgets, metrics=(), ranked_by=leaderboard.HEADLINE
-    )
+    boards = leaderboard.boards(records, problems, budgets, metrics=())
     own = leaderboard.by_terms(records, problems, budgets).values()
     return [
-        Group(board, _by_method(fresh))
+        Group(board, by_label(sorted(fresh, key=lambda record: identity_of(record).split)))
         for board, (fresh, _) in zip(boards, own, strict=True)
         if board.rows
     ]
-
-
-def _by_method(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for record in sorted(records, key=lambda record: record["identity"]["split"]["index"]):
-        found.setdefault(record["identity"]["method"]["label"], []).append(record)
-    return found

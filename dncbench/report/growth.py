@@ -10,6 +10,7 @@ from dncbench import scaling
 from dncbench.configure import parse
 from dncbench.scaling import Study, tables
 from dncbench.scaling.drawing import svg
+from dncbench.storage.identity import identity_of
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ def growths(records: Sequence[dict[str, Any]]) -> list[Growth]:
     Args:
         records: of studies.
     """
-    terms = {
-        (parse(record["identity"]["budget"]["name"])[0], record["identity"]["seed"])
-        for record in records
+    found_terms = {
+        (parse(terms.budget)[0], terms.seed)
+        for terms in (identity_of(record).terms for record in records)
     }
     found = [
         scaling.study(records, axis, budget=budget, seed=seed)
-        for budget, seed in sorted(terms)
+        for budget, seed in sorted(found_terms)
         for axis in scaling.known_axes()
     ]
     return [_growth(study) for study in found if len(study.values) > 1]

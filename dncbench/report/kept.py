@@ -4,11 +4,13 @@ import inspect
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dncbench.draws import Check
 from dncbench.errors import DncbenchError
 from dncbench.report.features import Features, heterogeneity, largest_skew
 from dncbench.report.grouping import Group
 from dncbench.report.overlays import Overlay, overlays
-from dncbench.store import Cache
+from dncbench.storage.cache import Cache
+from dncbench.storage.identity import identity_of
 
 
 @dataclass
@@ -20,7 +22,7 @@ class Kept:
         source: of model and data, with the licence.
         num_observations: n.
         features: what the problem is like.
-        certificate: of the reference.
+        checks: of the reference's certificate.
         marginals, pair: drawings.
         split: that the drawings show.
         missing: what the page cannot show, and why.
@@ -30,7 +32,7 @@ class Kept:
     source: str = ""
     num_observations: int | None = None
     features: Features = field(default_factory=Features)
-    certificate: dict[str, Any] | None = None
+    checks: list[Check] = field(default_factory=list)
     marginals: list[Overlay] = field(default_factory=list)
     pair: Overlay | None = None
     split: int = 0
@@ -44,15 +46,14 @@ def read(group: Group, cache: Cache | None) -> Kept:
         group: the board with its records.
         cache: of draws; None to build from records alone.
     """
-    from dncbench.recall import Recall
+    from dncbench.running.cached import Cached
 
-    identity = group.identity
-    shards = identity["problem"]["settings"].get("num_shards")
+    shards = group.record["settings"]["problem"].get("num_shards")
     try:
-        recall = Recall(identity, cache or Cache())
+        cached = Cached(group.record, cache or Cache())
     except DncbenchError as error:
         return Kept(features=Features(shards=shards), missing=[f"the problem: {error}"])
-    problem = recall.problem
+    problem = cached.problem
     kept = Kept(
         description=inspect.getdoc(type(problem)) or "",
         source=problem.source,
@@ -66,45 +67,44 @@ def read(group: Group, cache: Cache | None) -> Kept:
     if cache is None:
         kept.missing.append("certificate, shape and overlays: built from records alone")
         return kept
-    split, methods = _shown(group, recall)
+    split, methods = _shown(group, cached)
     if not methods:
         kept.missing.append("certificate, shape and overlays: the cache has no draws of these runs")
         return kept
-    reference = recall.reference
-    kept.num_observations = recall.num_observations
+    reference = cached.reference
+    kept.num_observations = cached.num_observations
     if reference is None:
-        kept.missing.append(f"certificate, shape and overlays: {recall.missing}")
+        kept.missing.append(f"certificate, shape and overlays: {cached.missing}")
         return kept
-    kept.split, kept.certificate = split, reference.certificate
-    truth = reference.blocks[0]
-    values = recall.subposteriors(split)
+    kept.split, kept.checks = split, reference.checks
+    truth = reference.embedded[0]
+    values = cached.subposteriors(split)
     if values is None:
         kept.missing.append("the shards' spread: the cache has no subposterior draws")
     kept.features = replace(
         kept.features,
         skew=largest_skew(truth),
-        heterogeneity=None if values is None else heterogeneity(values),
+        heterogeneity=heterogeneity(values) if values is not None and values.ndim == 3 else None,
     )
     merged = {}
     for method, found in methods.items():
-        draws = recall.merged(found)
+        draws = cached.merged(found)
         if draws is not None:
             merged[method] = draws
-    kept.marginals, kept.pair = overlays(truth, merged, problem.parameter_names)
+    kept.marginals, kept.pair = overlays(truth, merged, problem.space.names)
     without = [row.method for row in group.board.rows if row.scores and row.method not in merged]
     if without:
         kept.missing.append(f"overlays of {', '.join(without)}: not in the cache")
     return kept
 
 
-def _shown(group: Group, recall: Any) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The split whose merged draws the cache has of most methods, and their identities."""
+def _shown(group: Group, cached: Any) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The split whose merged draws the cache has of most methods, and their records."""
     by_split: dict[int, dict[str, dict[str, Any]]] = {}
     for row in group.board.rows:
         for record in group.records[row.method]:
-            identity = record["identity"]
-            if recall.has_merged(identity):
-                by_split.setdefault(identity["split"]["index"], {})[row.method] = identity
+            if cached.has_merged(record):
+                by_split.setdefault(identity_of(record).split, {})[row.method] = record
     if not by_split:
         return 0, {}
     split = max(sorted(by_split), key=lambda index: len(by_split[index]))

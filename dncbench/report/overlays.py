@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from dncbench import densities
+from dncbench.report import smoothing as densities
 
 WIDTH, HEIGHT = 300, 150
 """Of a marginal's drawing, in user units; the pair's is a square of ``WIDTH``."""

@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from dncbench.leaderboard import Board
+from dncbench.boards.leaderboard import Board
 from dncbench.report.floors import WORST, best_first, height
 
 _COLOURS = ("#0b57d0", "#c2410c", "#15803d", "#a21caf", "#0e7490", "#be123c", "#806000", "#6d28d9")
@@ -69,9 +69,10 @@ def _points(boards: list[Board]) -> list[_Point]:
 
 def _name(board: Board, boards: list[Board]) -> str:
     """The problem, with its terms where another board has the same problem."""
-    if sum(other.problem == board.problem for other in boards) == 1:
-        return board.problem
-    return f"{board.problem}, {board.scheme}, {board.space}, {board.budget}, seed {board.seed}"
+    terms = board.terms
+    if sum(other.terms.problem == terms.problem for other in boards) == 1:
+        return terms.problem
+    return f"{terms.problem}, {terms.scheme}, {terms.space}, {terms.budget}, seed {terms.seed}"
 
 
 def _finish(axes: Any, methods: list[str], points: list[_Point], num_boards: int) -> None:

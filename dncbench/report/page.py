@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dncbench import registry, tables
-from dncbench.leaderboard import REFERENCE_TRACK
+import numpy as np
+
+from dncbench import registry
+from dncbench.boards import tables
+from dncbench.boards.leaderboard import REFERENCE_TRACK
 from dncbench.report import pareto, tabulate
 from dncbench.report.cells import Cell, Environments, cell, command, no_record, num_splits
 from dncbench.report.features import QUESTIONS, UNKNOWN, answer
@@ -14,6 +17,7 @@ from dncbench.report.floors import WORST, best_first, headline
 from dncbench.report.grouping import Group
 from dncbench.report.growth import Growth
 from dncbench.report.kept import Kept
+from dncbench.storage.identity import Named, identity_of
 
 CURVE = "learning_curve"
 """Entry of a merge's ``info`` that is drawn: losses in the order of training."""
@@ -40,6 +44,22 @@ class Summary:
     remarks: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How a method came closer to the truth from round to round.
+
+    Attributes:
+        method, metric: names.
+        errors: after each round.
+        bytes: sent both ways by then.
+    """
+
+    method: str
+    metric: str
+    errors: list[float]
+    bytes: list[int]
+
+
 @dataclass
 class Section:
     """One board's part of the page.
@@ -54,6 +74,7 @@ class Section:
         fronts: for each headline metric the points of accuracy against time.
         untimed: methods without seconds.
         curves: learning curves by method.
+        rounds: of methods with several rounds, how far each was from the truth, by metric.
         kept: certificate, drawings, source.
         classes: for each question the class and the value.
         notes: of the leaderboard.
@@ -73,6 +94,7 @@ class Section:
     fronts: dict[str, list[pareto.Point]]
     untimed: list[str]
     curves: dict[str, list[float]]
+    rounds: list[Rounds]
     kept: Kept
     classes: list[tuple[str, str]]
     notes: list[str]
@@ -186,23 +208,23 @@ def _records(group: Group) -> list[dict[str, Any]]:
     return [record for records in group.records.values() for record in records]
 
 
-_Methods = dict[str, tuple[str, dict[str, Any]]]
-"""By label: the track, and the method's part of a record's identity."""
+_Methods = dict[str, tuple[str, Named]]
+"""By label: the track, and the method as identities have it."""
 
 
 def _methods(groups: list[Group]) -> _Methods:
     """The methods of all boards, in the order of the overview."""
     found = {
-        row.method: (row.track, group.records[row.method][0]["identity"]["method"])
+        row.method: (row.track, identity_of(group.records[row.method][0]).method)
         for group in groups
         for row in group.board.rows
     }
     return {method: found[method] for method in best_first([group.board for group in groups])}
 
 
-def _command(group: Group, method: dict[str, Any]) -> str:
+def _command(group: Group, method: Named) -> str:
     splits = max(num_splits(records) for records in group.records.values())
-    return command(group.identity | {"method": method}, splits)
+    return command(replace(identity_of(group.record), method=method), splits)
 
 
 def _section(
@@ -218,11 +240,11 @@ def _section(
     ]
     days = sorted(record["created"][:10] for record in records if record.get("created"))
     commits = {record["environment"].get("commit") for record in records}
-    budget = group.identity["budget"].items()
+    budget = group.record["budget"].items()
     return Section(
         number=number,
-        title=board.problem,
-        terms=tables.title(board).removeprefix(f"{board.problem}: "),
+        title=board.terms.problem,
+        terms=tables.title(board).removeprefix(f"{board.terms.problem}: "),
         grade=board.grade,
         failures=sorted({line for record in records for line in record["reference"]["failures"]}),
         cells=cells,
@@ -232,6 +254,7 @@ def _section(
         fronts={metric: pareto.points(board, metric) for metric in headline(board)},
         untimed=pareto.untimed(board),
         curves=_curves(group),
+        rounds=_rounds(group),
         kept=kept,
         classes=[answer(kept.features, question) for question in QUESTIONS],
         notes=tables.notes(board),
@@ -251,6 +274,22 @@ def _curves(group: Group) -> dict[str, list[float]]:
             if isinstance(curve, list) and len(curve) > 1:
                 found.setdefault(method, [float(value) for value in curve])
     return found
+
+
+def _rounds(group: Group) -> list[Rounds]:
+    """Error by round and metric, of each method's first split that has it."""
+    found: dict[tuple[str, str], Rounds] = {}
+    for method, records in group.records.items():
+        for record in records:
+            rounds = record.get("rounds") or []
+            for metric in {name for one in rounds for name in one["metrics"]}:
+                errors = [one["metrics"].get(metric) for one in rounds]
+                if len(errors) < 2 or None in errors or (method, metric) in found:
+                    continue
+                sent = np.cumsum([one["bytes_up"] + one["bytes_down"] for one in rounds])
+                name = metric.rpartition("@")[0]
+                found[method, metric] = Rounds(method, name, errors, [int(n) for n in sent])
+    return [found[key] for key in sorted(found)]
 
 
 def distinguishing_terms(page: Page) -> list[str]:

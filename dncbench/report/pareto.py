@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dncbench.leaderboard import REFERENCE_TRACK, Board, Row
+from dncbench.boards.leaderboard import REFERENCE_TRACK, Board, Row
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from dncbench.boards.tables import bytes_text
 from dncbench.report import curves, scatter
 from dncbench.report.cells import NO_HEAT
 from dncbench.report.features import QUESTIONS
@@ -32,6 +33,8 @@ def html(page: Page) -> str:
         f"{count} {name}" for name, count in counts.items()
     )
     environment.filters["breakable"] = _breakable
+    environment.filters["figure"] = lambda value: f"{value:.4g}"
+    environment.filters["bytes"] = bytes_text
     style, script = _template("style.css"), _template("script.js")
     numbers = {method: number for number, method in enumerate(page.methods)}
     return environment.get_template("page.html.j2").render(

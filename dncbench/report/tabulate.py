@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dncbench import tables
-from dncbench.leaderboard import Board, Row
+from dncbench.boards import tables
+from dncbench.boards.leaderboard import Board, Row
 from dncbench.report.cells import NO_HEAT, Cell
 from dncbench.report.floors import headline
 

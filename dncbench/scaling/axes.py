@@ -8,16 +8,16 @@ from typing import Any
 
 from dncbench import budget as budgets
 from dncbench.configure import parse
-from dncbench.errors import UnknownNameError
-from dncbench.registry import nearest
+from dncbench.errors import UnknownNameError, nearest
+from dncbench.storage.identity import identity_of
 
 _FILE = Path(__file__).parents[1] / "problems" / "scaling.toml"
 _SCHEME = "random"
 
 
 @dataclass(frozen=True)
-class Terms:
-    """The terms of the cells at one value: problem, split scheme and budget, as text."""
+class Setup:
+    """What is run at one value: problem, split scheme and budget, as text."""
 
     problem: str
     scheme: str
@@ -46,7 +46,7 @@ class Axis:
     scheme: str = ""
     budget: tuple[str, ...] = ()
 
-    def terms(self, value: float, budget: str) -> Terms:
+    def setup(self, value: float, budget: str) -> Setup:
         """What to run at a value.
 
         Args:
@@ -67,26 +67,28 @@ class Axis:
             name, settings = parse(budget)
             settings |= dict.fromkeys(self.budget, value)
             budget = f"{name}[{','.join(f'{key}={number!r}' for key, number in settings.items())}]"
-        return Terms(problem, scheme, budgets.get(budget).name)
+        return Setup(problem, scheme, budgets.get(budget).name)
 
-    def value_of(self, identity: dict[str, Any], budget: str) -> float | None:
+    def value_of(self, record: dict[str, Any], budget: str) -> float | None:
         """The value that a cell was run at; None where it differs in anything else.
 
         Args:
-            identity: of a record.
+            record: of the cell.
             budget: of the study.
         """
-        name, changed = parse(identity["problem"]["label"])
+        identity = identity_of(record)
+        name, changed = parse(identity.problem.label)
         if name != self.problem or changed.keys() - {self.setting}:
             return None
-        scheme, _, number = identity["split"]["scheme"].partition(":")
+        scheme, _, number = identity.scheme.partition(":")
         if scheme != (self.scheme or _SCHEME):
             return None
-        spent, expected = identity["budget"], budgets.get(budget).contents()
-        if any(spent[key] != expected[key] for key in expected.keys() - {"name", *self.budget}):
+        spent, expected = record["budget"], budgets.get(budget).contents()
+        fixed = expected.keys() - {"name", *self.budget}
+        if any(spent[key] != expected[key] for key in fixed & spent.keys()):
             return None
         if self.setting:
-            return identity["problem"]["settings"][self.setting]
+            return record["settings"]["problem"][self.setting]
         if self.scheme:
             return float(f"{1 / float(number):.3g}")
         varied = {spent[key] for key in self.budget}

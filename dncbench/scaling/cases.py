@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from dncbench.configure import configure, label
-from dncbench.experiment import Case
+from dncbench.running.plan import Case
 from dncbench.scaling.axes import Axis
 
 
@@ -21,7 +21,7 @@ def cases(grid: Mapping[Axis, Sequence[float]], *, splits: int, budget: str) -> 
     found = []
     for axis, values in grid.items():
         for value in values:
-            terms = axis.terms(value, budget)
-            problem = label(*configure("problem", terms.problem))
-            found.append(Case(problem, splits, terms.scheme, budget=terms.budget))
+            setup = axis.setup(value, budget)
+            problem = label(*configure("problem", setup.problem))
+            found.append(Case(problem, splits, setup.scheme, budget=setup.budget))
     return list(dict.fromkeys(found))

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from dncbench import registry
-from dncbench.leaderboard import HEADLINE, MAX_OTHER_LOAD, current_ids, is_fresh
+from dncbench.boards.leaderboard import MAX_OTHER_LOAD, current_ids, headline_of, is_fresh
 from dncbench.scaling.axes import get_axis
 from dncbench.scaling.exponents import Exponent, fit
-from dncbench.store import SCORED, latest
+from dncbench.storage.identity import identity_of
+from dncbench.storage.records import SCORED, latest
 
 CLEAR_OF_FLOOR = 2.0
 """Multiples of the noise floor from which an error is fitted: the floor, which adds in
@@ -117,13 +118,13 @@ def study(
     current = current_ids(records)
     cells: dict[str, dict[float, list[dict[str, Any]]]] = {}
     for record in records:
-        identity = record["identity"]
-        plain = identity["space"] == "unconstrained" and "correct" not in identity["method"]
-        if not (plain and identity["seed"] == seed and is_fresh(identity, current)):
+        identity = identity_of(record)
+        plain = identity.space == "unconstrained" and len(identity.method.parts) == 1
+        if not (plain and identity.seed == seed and is_fresh(identity, current)):
             continue
-        value = chosen.value_of(identity, budget)
+        value = chosen.value_of(record, budget)
         if value is not None:
-            by_value = cells.setdefault(identity["method"]["label"], {})
+            by_value = cells.setdefault(identity.method.label, {})
             by_value.setdefault(value, []).append(record)
     values = sorted({value for by_value in cells.values() for value in by_value})
     metrics = {entry.id: entry.name for entry in registry.entries("metric")}
@@ -133,7 +134,8 @@ def study(
         track = next(iter(by_value.values()))[0]["track"]
         curves.append(Curve(method, track, points, _exponents(points)))
     found = {metric for curve in curves for point in curve.points for metric in point.errors}
-    first = [metric for metric in (*HEADLINE, "sw2") if metric in found]
+    headline = headline_of(record for record in records if identity_of(record).seed == seed)
+    first = [metric for metric in (*headline, "sw2") if metric in found]
     return Study(
         axis,
         chosen.label,
@@ -142,13 +144,13 @@ def study(
         seed,
         values,
         [*first, *sorted(found - {*first})],
-        {curve.method: curve for curve in sorted(curves, key=_rank)},
+        {curve.method: curve for curve in sorted(curves, key=lambda curve: _rank(curve, headline))},
     )
 
 
-def _rank(curve: Curve) -> tuple:
+def _rank(curve: Curve, headline: list[str]) -> tuple:
     last = curve.points[-1]
-    error = last.errors.get(HEADLINE[0])
+    error = last.errors.get(headline[0]) if headline else None
     return curve.track == "reference", error is None, error or 0.0, curve.method
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dncbench.boards.tables import bytes_text
 from dncbench.scaling.curves import Curve, Study
-from dncbench.tables import bytes_text
 
 _METRICS = ("mah", "iad", "skew", "sw2")
 _SPANS = {"sampling": "sampling", "fit_slowest_shard": "fit, slowest shard", "merge": "merge"}

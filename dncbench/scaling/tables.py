@@ -2,6 +2,7 @@
 
 import json
 
+from dncbench.boards.tables import bytes_text, seconds_text
 from dncbench.scaling.curves import (
     AFTER_SAMPLING,
     CLEAR_OF_FLOOR,
@@ -11,7 +12,6 @@ from dncbench.scaling.curves import (
     Study,
 )
 from dncbench.scaling.exponents import Exponent
-from dncbench.tables import bytes_text, seconds_text
 
 TABLE_METRICS = ("mah", "sw2")
 """Of the metrics, the one of location that all papers report, and a joint one."""

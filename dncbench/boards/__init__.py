@@ -1,0 +1,4 @@
+"""Records to ranked tables, summaries over problems and comparisons.
+
+Reads records and nothing else; needs no JAX.
+"""

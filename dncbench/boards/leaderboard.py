@@ -1,0 +1,391 @@
+"""Records to boards. Reads records and nothing else; needs no JAX.
+
+A board holds the rows of one problem under one scheme, budget, seed and space:
+figures made under different terms are never in one table.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dncbench import registry
+from dncbench.boards.ranking import Figures, resample, standings
+from dncbench.registry import Kind
+from dncbench.storage.identity import Identity, Terms, identity_of
+from dncbench.storage.records import SCORED, latest
+
+REFERENCE_TRACK = "reference"
+MAX_OTHER_LOAD = 0.25
+"""Cores that other work may keep busy before a record's seconds stay off the board."""
+
+
+@dataclass
+class Score:
+    """One metric of one method over the splits.
+
+    Attributes:
+        mean: over splits.
+        sd: between splits (divisor n - 1); None for a single split.
+        standard_error: Monte Carlo standard error of the mean, from the draws' ESS.
+        rank: interval of the rank among the board's merges; None for the reference, for a
+            merge that is unreliable, and where splits are missing.
+        group: 1 for the best and what cannot be told from it, and so on; None as ``rank``.
+        at_floor: within two floor sds of what perfect draws read.
+        unreliable: the merge's own sampling did not converge in some split.
+    """
+
+    mean: float
+    sd: float | None
+    standard_error: float
+    rank: tuple[int, int] | None = None
+    group: int | None = None
+    at_floor: bool = False
+    unreliable: bool = False
+
+    @property
+    def best(self) -> bool:
+        """Best of the board, or not to be told from it."""
+        return self.group == 1
+
+
+@dataclass
+class Row:
+    """One method on one board.
+
+    Attributes:
+        method, track: what it is called, and what it was allowed to use.
+        splits: how many have figures.
+        scores: by metric id.
+        overall: doublings above the noise floor: log2(figure / floor), not below 0, mean
+            over the board's metrics with equal weights.
+        doublings: the same for each split, with its Monte Carlo standard error.
+        states: how many splits failed, and so on; empty where all is well.
+        tried: the splits of which there is any record.
+        seconds: means over splits, by phase.
+        bytes: mean over splits of what crossed the network.
+        memory_mib: what its largest compiled program needs, by XLA's account: arguments,
+            results and intermediates; None where no record says.
+        k_hat: largest Pareto k-hat over splits; None where the method has no density.
+        notes: failures, warnings and the like.
+    """
+
+    method: str
+    track: str
+    splits: int = 0
+    scores: dict[str, Score] = field(default_factory=dict)
+    overall: Score | None = None
+    doublings: dict[int, tuple[float, float]] = field(default_factory=dict)
+    states: list[str] = field(default_factory=list)
+    tried: list[int] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes: int | None = None
+    memory_mib: int | None = None
+    k_hat: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Board:
+    """One problem's table.
+
+    Attributes:
+        terms: that every row was made under.
+        headline: names of the metrics that its problem is judged by, in their order.
+        metrics: metric ids, in column order.
+        ranking: those of them that decide the order.
+        floor: for each metric the mean and sd between sets of reference draws.
+        grade: of the reference.
+        rows: best first.
+        stale: records left out because the meaning of an id changed since.
+    """
+
+    terms: Terms
+    headline: list[str]
+    metrics: list[str]
+    ranking: list[str]
+    floor: dict[str, dict[str, float]]
+    grade: str
+    rows: list[Row]
+    stale: int = 0
+
+
+def boards(
+    records: Iterable[dict[str, Any]],
+    problems: Iterable[str] = (),
+    budgets: Iterable[str] = (),
+    metrics: Iterable[str] | None = None,
+    tracks: Iterable[str] = (),
+) -> list[Board]:
+    """Group records into boards.
+
+    Args:
+        records: from a store.
+        problems: names to keep; all where empty.
+        budgets: names to keep; all where empty.
+        metrics: names to show, and to rank by; those that its problem is judged by where
+            None. All where empty, and the board is ranked by its problem's then.
+        tracks: to keep beside the reference, and to rank among themselves; all where empty.
+    """
+    wanted = None if metrics is None else tuple(metrics)
+    records = list(records)
+    current = current_ids(records)["metric"]
+    return [
+        _board(terms, fresh, stale, current, wanted)
+        for terms, (fresh, stale) in by_terms(records, problems, budgets, tracks).items()
+    ]
+
+
+def by_terms(
+    records: Iterable[dict[str, Any]],
+    problems: Iterable[str] = (),
+    budgets: Iterable[str] = (),
+    tracks: Iterable[str] = (),
+) -> dict[Terms, tuple[list[dict[str, Any]], int]]:
+    """The records of each board, and how many stale ones were left out; sorted by terms.
+
+    Arguments as those of :func:`boards`.
+    """
+    records, problems, budgets = latest(records), set(problems), set(budgets)
+    kept_tracks = {*tracks, REFERENCE_TRACK} if tracks else None
+    current = current_ids(records)
+    found: dict[Terms, tuple[list[dict[str, Any]], int]] = {}
+    for record in records:
+        identity = identity_of(record)
+        if problems and identity.problem.name not in problems:
+            continue
+        if budgets and identity.budget not in budgets:
+            continue
+        if kept_tracks is not None and record["track"] not in kept_tracks:
+            continue
+        fresh, stale = found.get(identity.terms, ([], 0))
+        if is_fresh(identity, current):
+            fresh.append(record)
+        else:
+            stale += 1
+        found[identity.terms] = fresh, stale
+    return dict(sorted(found.items()))
+
+
+def current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """For each kind the present id of every name.
+
+    That of the registry, or, for a plugin that is not loaded now, the newest recorded.
+    """
+    found: dict[Kind, set[str]] = {
+        "problem": set(),
+        "method": set(),
+        "correction": set(),
+        "metric": set(),
+    }
+    for record in records:
+        for kind, _, identifier in _versions(identity_of(record)):
+            found[kind].add(identifier)
+        found["metric"].update(record["metrics"])
+    current: dict[str, dict[str, str]] = {}
+    for kind, ids in found.items():
+        by_version = sorted(ids, key=lambda identifier: int(identifier.rpartition("@")[2]))
+        current[kind] = {identifier.rpartition("@")[0]: identifier for identifier in by_version}
+        current[kind] |= {entry.name: entry.id for entry in registry.entries(kind)}
+    return current
+
+
+def _versions(identity: Identity) -> list[tuple[Kind, str, str]]:
+    """Kind, name and id of everything that a cell was made with."""
+    method, *corrections = identity.method.parts
+    return [
+        ("problem", identity.problem.name, identity.problem.id),
+        ("method", *method),
+        *(("correction", *correction) for correction in corrections),
+    ]
+
+
+def is_current(identifier: str, current: dict[str, str]) -> bool:
+    """Whether an id has the version that its name has now."""
+    return current[identifier.rpartition("@")[0]] == identifier
+
+
+def is_fresh(identity: Identity, current: dict[str, dict[str, str]]) -> bool:
+    """Whether a cell's problem and method have the versions that their names have now."""
+    return all(current[kind][name] == found for kind, name, found in _versions(identity))
+
+
+def headline_of(records: Iterable[dict[str, Any]]) -> list[str]:
+    """Names of the metrics that a problem is judged by, as its newest record says."""
+    newest = max(records, key=lambda record: record["created"], default=None)
+    return list(newest["headline"]) if newest else []
+
+
+def _board(
+    terms: Terms,
+    records: list[dict[str, Any]],
+    stale: int,
+    current: dict[str, str],
+    wanted: tuple[str, ...] | None,
+) -> Board:
+    headline = headline_of(records)
+    if wanted is None:
+        wanted = tuple(headline)
+    by_method = by_label(records)
+    scored = [record for record in records if record["status"] in SCORED]
+    places = {name: place for place, name in enumerate(headline)}
+    metrics = sorted(
+        {
+            metric
+            for record in scored
+            for metric in record["metrics"]
+            if is_current(metric, current) and (not wanted or metric.rpartition("@")[0] in wanted)
+        },
+        key=lambda metric: (places.get(metric.rpartition("@")[0], 9), metric),
+    )
+    floor = {
+        metric: record["metrics"][metric]["noise_floor"]
+        for record in scored
+        for metric in metrics
+        if metric in record["metrics"]
+    }
+    rows = {method: _row(method, group, metrics) for method, group in by_method.items()}
+    for metric in metrics:
+        figures = {name: by_split(group, metric) for name, group in by_method.items()}
+        scores = {name: row.scores[metric] for name, row in rows.items() if metric in row.scores}
+        _rank(scores, figures, rows)
+        for score in scores.values():
+            score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
+    ranked_by = wanted or headline
+    ranking = [metric for metric in metrics if metric.rpartition("@")[0] in ranked_by]
+    for name, row in rows.items():
+        row.doublings = _doublings(by_method[name], {metric: floor[metric] for metric in ranking})
+        if row.doublings:
+            row.overall = _score(list(row.doublings.values()), row)
+    overall = {name: row.overall for name, row in rows.items() if row.overall is not None}
+    _rank(overall, {name: row.doublings for name, row in rows.items()}, rows)
+    grades = {record["reference"]["grade"] for record in records}
+
+    def order(row: Row) -> tuple:
+        return (
+            row.track == REFERENCE_TRACK,
+            row.overall is None,
+            row.overall.mean if row.overall else 0.0,
+            row.method,
+        )
+
+    return Board(
+        terms,
+        headline,
+        metrics,
+        ranking,
+        floor,
+        max(grades, default="?"),
+        sorted(rows.values(), key=order),
+        stale,
+    )
+
+
+def by_label(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Records by the label of their method."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        found.setdefault(identity_of(record).method.label, []).append(record)
+    return found
+
+
+def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
+    scored = [record for record in records if record["status"] in SCORED]
+    row = Row(method, records[0]["track"], len(scored))
+    row.tried = sorted(identity_of(record).split for record in records)
+    for metric in metrics:
+        figures = by_split(records, metric)
+        if figures:
+            row.scores[metric] = _score(list(figures.values()), row)
+    if any(record["status"] == "unreliable" for record in scored):
+        for score in row.scores.values():
+            score.unreliable = True
+    timed = [record for record in scored if (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD]
+    for phase in timed[0]["seconds"] if timed else ():
+        spent = [record["seconds"][phase] for record in timed]
+        if "compile" in phase:
+            # A program is compiled once, by whichever split came first.
+            spent = [max(spent)] if max(spent) > 0 or len(timed) == len(scored) else []
+        if spent:
+            row.seconds[phase] = float(np.mean(spent))
+    if scored:
+        row.bytes = round(np.mean([record["bytes_communicated"] for record in scored]))
+    needed = [max(record["memory_bytes"].values()) for record in scored if "memory_bytes" in record]
+    row.memory_mib = round(max(needed) / 2**20) if any(needed) else None
+    k_hats = [(record.get("importance") or {}).get("k_hat") for record in scored]
+    row.k_hat = max((k_hat for k_hat in k_hats if k_hat is not None), default=None)
+    if len(timed) < len(scored):
+        row.notes.append(f"{len(scored) - len(timed)} timed beside other work")
+    for status in ("failed", "timeout", "not applicable", "unreliable"):
+        reasons = [record["reason"] for record in records if record["status"] == status]
+        if reasons:
+            row.states.append(f"{len(reasons)} {status}")
+            row.notes.append(f"{len(reasons)} {status}: {reasons[0]}")
+    warned = [record["warnings"] for record in scored if record.get("warnings")]
+    if warned:
+        row.notes.append(f"{len(warned)} with warnings, e.g. {warned[0][0]}")
+    return row
+
+
+def _score(figures: list[tuple[float, float]], row: Row) -> Score:
+    values, errors = np.array(figures).T
+    return Score(
+        mean=float(values.mean()),
+        sd=float(values.std(ddof=1)) if len(values) > 1 else None,
+        standard_error=float(np.sqrt(np.sum(errors**2)) / len(errors)),
+        unreliable=any(score.unreliable for score in row.scores.values()),
+    )
+
+
+def _rank(scores: dict[str, Score], figures: Figures, rows: dict[str, Row]) -> None:
+    """Give every reliable merge its rank interval and tie group."""
+    merges = {
+        name: figures[name]
+        for name, score in scores.items()
+        if rows[name].track != REFERENCE_TRACK and not score.unreliable
+    }
+    for name, standing in standings(resample(merges)).items():
+        scores[name].rank, scores[name].group = standing.rank, standing.group
+
+
+def by_split(records: list[dict[str, Any]], metric: str) -> dict[int, tuple[float, float]]:
+    """A method's figures and their standard errors, by split, where it has any."""
+    return {
+        identity_of(record).split: (
+            record["metrics"][metric]["value"],
+            record["metrics"][metric]["standard_error"],
+        )
+        for record in records
+        if record["status"] in SCORED and metric in record["metrics"]
+    }
+
+
+def _doublings(
+    records: list[dict[str, Any]], floor: dict[str, dict[str, float]]
+) -> dict[int, tuple[float, float]]:
+    """Doublings above the floor, and their standard errors, by split.
+
+    Every metric of ``floor`` has the same weight; splits that lack one of them are left out.
+    A floor of zero has no multiples. A metric that is a logarithm already counts by its excess
+    over the floor: a held-out log predictive density that is log 2 worse is one doubling.
+    """
+    logs = {entry.name for entry in registry.entries("metric") if entry.log}
+    is_log = {metric: metric.rpartition("@")[0] in logs for metric in floor}
+    floor = {m: level for m, level in floor.items() if is_log[m] or level["mean"] > 0.0}
+    found: dict[int, list[tuple[float, float]]] = {}
+    for metric, level in floor.items():
+        lowest = level["mean"]
+        for split, (value, error) in by_split(records, metric).items():
+            above = max(value, lowest)
+            doublings = (above - lowest) / np.log(2) if is_log[metric] else np.log2(above / lowest)
+            scale = 1.0 if is_log[metric] else above
+            found.setdefault(split, []).append((float(doublings), error / (scale * np.log(2))))
+    return {
+        split: (
+            float(np.mean([value for value, _ in each])),
+            float(np.sqrt(sum(error**2 for _, error in each)) / len(each)),
+        )
+        for split, each in found.items()
+        if len(each) == len(floor)
+    }

@@ -1,0 +1,197 @@
+"""Boards to one table: how many times above the floor a method is, over problems.
+
+Raw figures of different metrics and problems share no unit; doublings above the noise
+floor do (``Row.overall`` of :mod:`dncbench.boards.leaderboard`). Boards of one problem (five data
+sets, two spaces) share the weight of one. A method that has no figure somewhere would gain
+by it, so there are two means: over the problems that every method solved, and over all of
+them, where whoever failed or does not apply in a split gets the worst figure there. A method
+that was not even tried on some board is left out, and said to be.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import rankdata
+
+from dncbench import registry
+from dncbench.boards.leaderboard import REFERENCE_TRACK, Board
+from dncbench.boards.ranking import Resampled, resample, standings
+from dncbench.configure import parse
+
+
+@dataclass
+class Line:
+    """One method over all boards.
+
+    Attributes:
+        method, track: what it is called, and what it was allowed to use.
+        above_floor: doublings above the floor on each board; None where there is no figure.
+        states: for each board what went wrong there, in a few words; empty where nothing did.
+        complete: weighted mean over the boards on which every method has figures; None
+            where there is no such board.
+        imputed: weighted mean over all boards, the worst figure where there is none.
+        mean_rank: weighted mean of its rank on the boards, imputed likewise.
+        rank: 95% interval of its rank by ``imputed``.
+        group: tie group by ``imputed``.
+    """
+
+    method: str
+    track: str
+    above_floor: list[float | None]
+    states: list[str]
+    complete: float | None = None
+    imputed: float = float("nan")
+    mean_rank: float = float("nan")
+    rank: tuple[int, int] = (0, 0)
+    group: int = 0
+
+
+@dataclass
+class Summary:
+    """Methods over boards of one budget and seed.
+
+    Attributes:
+        budget, seed: of all boards.
+        metrics: ids that the figures were made from, with equal weights.
+        boards: a title for each.
+        weights: of each board; they sum to one.
+        complete: numbers of the boards on which every method has figures.
+        lines: best first.
+        left_out: methods that were not run on every board, with the number of boards they lack.
+    """
+
+    budget: str
+    seed: int
+    metrics: list[str]
+    boards: list[str]
+    weights: list[float]
+    complete: list[int]
+    lines: list[Line] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def summaries(boards: Sequence[Board]) -> list[Summary]:
+    """A summary for each budget, seed and choice of metrics of which there are two boards or more.
+
+    Problems that are registered as not ranked have no share in it.
+    """
+    grouped: dict[tuple[str, int, tuple[str, ...]], list[Board]] = {}
+    unranked = {entry.name for entry in registry.entries("problem") if not entry.ranked}
+    for board in boards:
+        if board.ranking and _name(board) not in unranked:
+            alike = board.terms.budget, board.terms.seed, tuple(board.ranking)
+            grouped.setdefault(alike, []).append(board)
+    return [_summarise(group) for group in grouped.values() if len(group) > 1]
+
+
+def _summarise(boards: list[Board]) -> Summary:
+    tracks = {
+        row.method: row.track
+        for board in boards
+        for row in board.rows
+        if row.track != REFERENCE_TRACK
+    }
+    tried = [_tried(board) for board in boards]
+    lacking = {method: sum(method not in each for each in tried) for method in tracks}
+    left_out = {method: number for method, number in sorted(lacking.items()) if number}
+    lines = [
+        _line(method, track, boards) for method, track in tracks.items() if method not in left_out
+    ]
+    summary = Summary(
+        boards[0].terms.budget,
+        boards[0].terms.seed,
+        boards[0].ranking,
+        [title_of(board) for board in boards],
+        _weights(boards),
+        [],
+        left_out=left_out,
+    )
+    if lines:
+        _place(summary, lines, boards)
+    return summary
+
+
+def _place(summary: Summary, lines: list[Line], boards: list[Board]) -> None:
+    """Fill in the aggregates, ranks and order of the lines."""
+    weights = summary.weights
+    summary.complete = complete = [
+        number
+        for number in range(len(boards))
+        if all(line.above_floor[number] is not None for line in lines)
+    ]
+    each = [_imputed(board, [line.method for line in lines], n) for n, board in enumerate(boards)]
+    means = sum(weight * one.means for weight, one in zip(weights, each, strict=True))
+    centre = sum(weight * one.centre for weight, one in zip(weights, each, strict=True))
+    ranks = sum(weight * rankdata(one.centre) for weight, one in zip(weights, each, strict=True))
+    names = each[0].names
+    standing = standings(Resampled(names, np.asarray(centre), np.asarray(means)))
+    place = {name: number for number, name in enumerate(names)}
+    for line in lines:
+        number = place[line.method]
+        line.imputed = float(np.asarray(centre)[number])
+        line.mean_rank = float(np.asarray(ranks)[number])
+        line.rank, line.group = standing[line.method].rank, standing[line.method].group
+        if complete:
+            share = sum(weights[b] for b in complete)
+            line.complete = sum(weights[b] * (line.above_floor[b] or 0.0) for b in complete) / share
+    summary.lines = sorted(lines, key=lambda line: (line.imputed, line.method))
+
+
+def title_of(board: Board) -> str:
+    """The board's problem, and what else tells it from another one."""
+    terms = board.terms
+    parts = [terms.problem]
+    parts += [terms.scheme] * (terms.scheme not in ("random", "in-order"))
+    parts += [f"{terms.space} space"] * (terms.space == "natural")
+    return ", ".join(parts)
+
+
+def _name(board: Board) -> str:
+    """The problem's name, without settings."""
+    return parse(board.terms.problem)[0]
+
+
+def _weights(boards: Sequence[Board]) -> list[float]:
+    names = [_name(board) for board in boards]
+    return [1.0 / (names.count(name) * len(set(names))) for name in names]
+
+
+def _splits(board: Board) -> set[int]:
+    """The splits that more than half of a board's merges were tried on."""
+    tried = [split for row in board.rows if row.track != REFERENCE_TRACK for split in row.tried]
+    merges = sum(row.track != REFERENCE_TRACK for row in board.rows)
+    return {split for split in tried if 2 * tried.count(split) > merges}
+
+
+def _tried(board: Board) -> set[str]:
+    """The methods that were tried on all of them."""
+    splits = _splits(board)
+    return {row.method for row in board.rows if splits <= set(row.tried)}
+
+
+def _line(method: str, track: str, boards: Sequence[Board]) -> Line:
+    rows = [next(row for row in board.rows if row.method == method) for board in boards]
+    return Line(
+        method,
+        track,
+        [row.overall.mean if row.overall else None for row in rows],
+        [", ".join(row.states) for row in rows],
+    )
+
+
+def _imputed(board: Board, methods: list[str], seed: int) -> Resampled:
+    """A board's resampled doublings; whoever has none in a split gets the worst there."""
+    rows = {row.method: row.doublings for row in board.rows if row.track != REFERENCE_TRACK}
+    worst = {
+        split: max(figures[split] for figures in rows.values() if split in figures)
+        for split in sorted(_splits(board))
+        if any(split in figures for figures in rows.values())
+    }
+    return resample(
+        {
+            method: {split: rows[method].get(split, worst[split]) for split in worst}
+            for method in methods
+        },
+        seed,
+    )

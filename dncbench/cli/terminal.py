@@ -1,0 +1,160 @@
+"""What the command line shows: tables, the certificate, progress with the time that is left."""
+
+from typing import Any
+
+import click
+
+
+def console(**options: Any) -> Any:
+    """A rich console that does not cut tables when its output is piped."""
+    from rich.console import Console
+
+    # Names come with settings in brackets, which are no markup.
+    options |= {"highlight": False, "markup": False}
+    terminal = Console(**options)
+    return terminal if terminal.is_terminal else Console(**options, width=200)
+
+
+def print_boards(boards: list[Any], summaries: list[Any] = ()) -> None:  # type: ignore[assignment]
+    """Print boards, accuracy and cost apart where the screen is narrow, then summaries."""
+    from dncbench.boards import summary_tables, tables
+
+    if not (boards or summaries):
+        click.echo("no records yet; make some with: dncbench run")
+        return
+    for board in boards:
+        header, rows = tables.header(board), tables.cells(board)
+        _print_table(
+            tables.title(board),
+            header,
+            rows[:-1],
+            rows[-1],
+            header.index("splits") + 1,
+            [tables.LEGEND, *tables.notes(board)],
+        )
+    for summary in summaries:
+        header = summary_tables.header(summary)
+        _print_table(
+            summary_tables.title(summary),
+            header,
+            summary_tables.cells(summary),
+            [],
+            len(header),
+            [summary_tables.LEGEND, *summary_tables.notes(summary)],
+        )
+
+
+def print_comparison(
+    title: str, header: list[str], rows: list[list[str]], remarks: list[str]
+) -> None:
+    """Print what differs between two result sets; no table where nothing does."""
+    if rows:
+        _print_table(title, header, rows, [], len(header), remarks)
+        return
+    click.echo("\n".join([title, *remarks]))
+
+
+def _print_table(
+    title: str,
+    header: list[str],
+    rows: list[list[str]],
+    floor: list[str],
+    first_part: int,
+    lines: list[str],
+) -> None:
+    screen = console()
+    columns = list(range(len(header)))
+    widths = [max(len(row[c]) for row in [header, *rows]) + 3 for c in columns]
+    parts = [columns]
+    if sum(widths) + 1 > screen.width and first_part < len(columns):
+        parts = [columns[:first_part], [0, *columns[first_part:]]]
+    screen.print(title)
+    for part in parts:
+        screen.print(_table(header, rows, floor, part))
+    screen.print(lines[0])
+    for line in lines[1:]:
+        screen.print(f"  {line}")
+    screen.print()
+
+
+def _table(header: list[str], rows: list[list[str]], floor: list[str], columns: list[int]) -> Any:
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        text = header[column] in ("method", "track")
+        table.add_column(
+            header[column], justify="left" if text else "right", no_wrap=header[column] == "method"
+        )
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
+    if floor and len(columns) > 1 and any(floor[column] for column in columns[1:]):
+        table.add_section()
+        table.add_row(*(floor[column] for column in columns))
+    return table
+
+
+def print_certificate(
+    problem: str, grade: str, checks: list[Any], floors: dict[str, dict[str, float]]
+) -> None:
+    """Print a reference's certificate, a line for each check, and its noise floors.
+
+    Args:
+        problem: as it was asked for.
+        grade: of the reference.
+        checks: :class:`dncbench.draws.Check` of the certificate.
+        floors: mean, sd and largest reading of each metric on perfect draws.
+    """
+    width = max((len(check.name) for check in checks), default=0)
+    lines = [f"{problem}: grade {grade}"]
+    for check in checks:
+        side = "at least" if check.at_least else "at most"
+        told = [f"{check.value:.4g}"]
+        told += [f"({side} {check.limit:.4g})"] * (check.limit is not None)
+        told += [check.where] * bool(check.where) + ["NOT MET"] * check.failed
+        lines.append(f"  {check.name:<{width}}  {'  '.join(told)}")
+    lines.append("  noise floor")
+    lines += [
+        f"    {metric:<18} {floor['mean']:.4f} (sd {floor['sd']:.4f}, max {floor['max']:.4f})"
+        for metric, floor in floors.items()
+    ]
+    click.echo("\n".join(lines))
+
+
+def print_laws(subjects: list[str], laws: list[Any]) -> None:
+    """Print pass or fail for each :class:`dncbench.contracts.check.Law`."""
+    click.echo(", ".join(subjects))
+    for law in laws:
+        click.echo(f"  {law.verdict:<15} {law.name}")
+        for failure in law.failures:
+            click.echo(f"      {failure}")
+    failed = sum(law.verdict == "FAIL" for law in laws)
+    applied = sum(law.verdict != "not applicable" for law in laws)
+    click.echo(
+        f"{applied - failed} laws kept, {failed} broken, {len(laws) - applied} not applicable"
+    )
+
+
+def print_speedup(found: Any) -> None:
+    """Print a :class:`dncbench.running.speedup.Speedup`."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("")
+    for column in ("observations", "seconds", "effective draws", "ms for each"):
+        table.add_column(column, justify="right")
+    named = {"full posterior": found.full}
+    named |= {f"shard {s}": cost for s, cost in enumerate(found.shards)}
+    for name, cost in named.items():
+        table.add_row(
+            name,
+            str(cost.rows),
+            f"{cost.seconds:.1f}",
+            f"{cost.ess:.0f}",
+            f"{1000 * cost.per_draw:.3g}",
+        )
+    console().print(table)
+    click.echo(
+        f"{found.problem}: the slowest shard has an effective draw {found.factor:.2f} times "
+        "sooner than the full-data sampler (adaptation counts, compilation does not)"
+    )

@@ -1,0 +1,85 @@
+"""How far a merge's own density is from the posterior's: Pareto-smoothed importance ratios.
+
+Merged draws θ come from exp(log_density), up to a constant. The ratios
+p(θ given Y) / exp(log_density) at some of them show what no comparison of marginals can:
+a k-hat below 0.5 says that reweighting would make the merge exact at a known price, one
+above 0.7 that the merge misses regions which matter (Vehtari et al. 2024). It is read by
+the harness, which knows the posterior; no method sees it.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from dncbench.draws import at_most, one
+from dncbench.posterior import Density
+
+NUM_POINTS = 2_000
+UNTRUSTED = 0.7
+"""A k-hat above it comes with a warning."""
+
+EQUAL_SHARE = 0.99
+"""An effective share above which the ratios are equal to all purposes, whatever k-hat is."""
+
+_EQUAL = 1e-9  # a spread of the log ratios that is rounding alone
+
+
+def importance(
+    posterior: Density, eta: Float[np.ndarray, "N d"], log_density: Float[np.ndarray, " N"]
+) -> dict[str, Any]:
+    """Pareto k-hat and effective share of the importance ratios at evenly thinned draws.
+
+    Args:
+        posterior: the full posterior, with a leading axis of one.
+        eta: merged draws.
+        log_density: of the merge's own density at them, up to a constant.
+
+    Returns:
+        ``k_hat``, ``ess_share`` ((Σ w)² / (n Σ w²), of the smoothed weights) and
+        ``points``; None for both figures where a ratio is not finite, or one draw
+        outweighs all others beyond what can be fitted.
+    """
+    rows = at_most(len(eta), NUM_POINTS)
+    ratios = np.asarray(_evaluate(posterior, jnp.asarray(eta[rows]))) - log_density[rows]
+    return smooth(ratios)[1]
+
+
+def smooth(
+    log_ratios: Float[np.ndarray, " N"],
+) -> tuple[Float[np.ndarray, " N"] | None, dict[str, Any]]:
+    """Pareto-smoothed importance weights (Vehtari et al. 2024), and what they are worth.
+
+    Args:
+        log_ratios: log target - log proposal at draws of the proposal, up to a constant.
+
+    Returns:
+        Weights that sum to one, and ``k_hat``, ``ess_share`` and ``points`` as
+        :func:`importance`; None for the weights where the figures are None.
+    """
+    from arviz_stats.base import array_stats
+
+    num_points = len(log_ratios)
+    if not np.all(np.isfinite(log_ratios)):
+        return None, {"k_hat": None, "ess_share": None, "points": num_points}
+    if np.ptp(log_ratios) < _EQUAL:
+        equal = np.full(num_points, 1 / num_points)
+        return equal, {"k_hat": 0.0, "ess_share": 1.0, "points": num_points}
+    # Where one ratio outweighs the others by more than a float can hold, no Pareto tail fits.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # ArviZ takes the negative of the log ratios: it was written for cross-validation.
+        smoothed, k_hat = array_stats.psislw(-log_ratios, r_eff=1.0)
+        weights = np.exp(smoothed - np.max(smoothed))
+        weights /= weights.sum()
+    share = 1 / (num_points * np.sum(weights**2))
+    if not (np.isfinite(k_hat) and np.isfinite(share)):
+        return None, {"k_hat": None, "ess_share": None, "points": num_points}
+    return weights, {"k_hat": float(k_hat), "ess_share": float(share), "points": num_points}
+
+
+@eqx.filter_jit
+def _evaluate(posterior: Density, eta: Float[Array, "N d"]) -> Float[Array, " N"]:
+    return jax.lax.map(one(posterior), eta)

@@ -1,0 +1,214 @@
+"""Checking draws before a method sees them: clear errors, and warnings that travel on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from dncbench.errors import DrawsError, NotApplicableError
+from dncbench.method import Method, Shard
+from dncbench.space import Space
+
+_SINGULAR = 1e-10  # smallest eigenvalue of a correlation matrix that still has digits left
+
+
+_FIELD = {"draws": "values", "model": "density"}
+_HINTS = {
+    "inflated": "; for plain subposterior draws use 'swiss-product' or 'consensus'",
+    "density": ", the shards' log densities as one module with stacked arrays",
+}
+
+
+def require_space(method: Method, name: str, space: Space) -> None:
+    """Refuse a space that the method does not work in.
+
+    Raises:
+        NotApplicableError: it does not.
+    """
+    if space.kind not in method.spaces:
+        raise NotApplicableError(
+            f"{name} merges {' or '.join(sorted(method.spaces))} draws, and these are {space.kind}"
+        )
+
+
+def only_needed(method: Method, name: str, shards: Shard, space: Space) -> Shard:
+    """Leave out what the method does not use, so that it cannot; refuse what is missing.
+
+    Raises:
+        NotApplicableError: the method does not merge draws of this space, or something that
+            it needs is not there.
+    """
+    require_space(method, name, space)
+    if "reference" in method.needs:
+        fields = {"values"}
+        if shards.values is None or shards.values.shape[0] != 1:
+            raise NotApplicableError(
+                f"method {name!r} needs draws of the full posterior, which only the benchmark has"
+            )
+    else:
+        fields = {_FIELD.get(need, need) for need in method.needs - {"covariance"}}
+    for field in sorted(fields):
+        if getattr(shards, field) is None:
+            raise NotApplicableError(
+                f"method {name!r} needs {field}, which was not given: "
+                f"pass {field}={_HINTS.get(field, '')}"
+            )
+    if "data" in fields:
+        fields |= {"mask", "problem"}
+    kept = {field: getattr(shards, field) for field in fields}
+    num_shards = shards.num_shards or _num_shards(kept)
+    return Shard(
+        **kept,
+        ess=_known_ess(shards, kept),
+        num_shards=num_shards,
+        conditional_score=shards.conditional_score,
+    )
+
+
+def _num_shards(kept: dict[str, Any]) -> int:
+    arrays = [leaf for leaf in jax.tree.leaves(kept) if eqx.is_array(leaf)]
+    return int(arrays[0].shape[0])
+
+
+def _known_ess(shards: Shard, kept: dict[str, Any]) -> Array | None:
+    if shards.ess is not None:
+        return jnp.asarray(shards.ess, dtype=float)
+    draws = kept.get("values", kept.get("inflated"))
+    return None if draws is None else jnp.full(draws.shape[0], float(draws.shape[1]))
+
+
+def coordinate(index: int | np.integer, names: Sequence[str] | None) -> str:
+    """A coordinate for messages: its number, and its name where there is one."""
+    return Space.first(tuple(names) if names else None, index)
+
+
+def check_draws(method: Method, name: str, shards: Shard, names: Sequence[str] | None) -> None:
+    """Refuse draws that the method cannot use.
+
+    Raises:
+        DrawsError: a non-finite entry, or, where the method needs a covariance, too few
+            draws or a singular one; names the shard and the coordinate.
+    """
+    for field in ("values", "log_density", "score", "inflated"):
+        array = getattr(shards, field)
+        if array is None or not jnp.issubdtype(array.dtype, jnp.inexact):
+            continue
+        bad = np.argwhere(~np.isfinite(np.asarray(array)))
+        if len(bad):
+            shard, row, *column = (int(i) for i in bad[0])
+            where = f", {coordinate(column[0], names)}" if column else ""
+            raise DrawsError(
+                f"{field} of shard {shard} has a non-finite entry in draw {row}{where} "
+                f"({len(bad)} in all); remove those draws or sample the shard again"
+            )
+        if "covariance" in method.needs and field in ("values", "inflated"):
+            for s, draws in enumerate(np.asarray(array)):
+                _check_covariance(draws, s, name, names)
+
+
+def _check_covariance(
+    draws: Float[np.ndarray, "T d"], shard: int, name: str, names: Sequence[str] | None
+) -> None:
+    num_draws, dim = draws.shape
+    instead = "or use a method without covariances (average, pooled)"
+    if num_draws <= dim:
+        raise DrawsError(
+            f"shard {shard} has {num_draws} draws in {dim} dimensions, so its covariance is "
+            f"singular and {name!r} cannot weigh it; draw at least {dim + 1} "
+            f"(better 10 x {dim}), {instead}"
+        )
+    centred = draws - draws.mean(0)
+    spread = centred.std(0)
+    # A constant column leaves rounding errors of the mean, not an exact zero.
+    flat = np.flatnonzero(spread <= 1e-14 * np.maximum(np.abs(draws).max(0), 1e-300))
+    if len(flat):
+        raise DrawsError(
+            f"shard {shard}, {coordinate(flat[0], names)}: the draws are constant, so "
+            f"the covariance is singular; the sampler is stuck or the coordinate is fixed: "
+            f"drop it, {instead}"
+        )
+    standardised = centred / spread
+    eigenvalues, vectors = np.linalg.eigh(standardised.T @ standardised / num_draws)
+    if eigenvalues[0] < _SINGULAR:
+        culprit = int(np.argmax(np.abs(vectors[:, 0])))
+        raise DrawsError(
+            f"shard {shard}, {coordinate(culprit, names)}: a linear combination of other "
+            f"coordinates, so the covariance is singular (smallest eigenvalue of the correlation "
+            f"matrix {eigenvalues[0]:.1e}); drop the coordinate, {instead}"
+        )
+
+
+# ---------------------------------------------------------------- warnings
+
+_ENOUGH = 5.0  # effective draws for each dimension
+_HEAVY = (
+    9.0  # kurtosis; Gaussian 3, exponential tails up to 9, infinite for Student's t(3) and t(4)
+)
+_OUTLYING = 30.0  # times the shard's median score norm
+_STEIN = 0.5  # of 1; independent draws' standard error is about 2 / sqrt(T)
+_STEIN_ESS = 400.0
+
+
+def warnings_about(method: Method, shards: Shard, names: Sequence[str] | None = None) -> list[str]:
+    """What a reader should know about draws that can be merged but should not be trusted.
+
+    Too few effective draws for a covariance; tails so heavy that it is noise; scores
+    that lie far outside the others or do not belong to their draws.
+    """
+    draws = shards.inflated if shards.values is None else shards.values
+    if draws is None or "covariance" not in method.needs:
+        return []
+    values = np.asarray(draws)
+    ess = np.asarray(shards.ess) if shards.ess is not None else np.full(len(values), np.inf)
+    lines = []
+    for s, shard in enumerate(values):
+        dim = shard.shape[1]
+        if ess[s] < _ENOUGH * dim:
+            lines.append(
+                f"shard {s}: {ess[s]:.0f} effective draws in {dim} dimensions; moments of "
+                f"fewer than {_ENOUGH * dim:.0f} are noisy"
+            )
+        centred = shard - shard.mean(0)
+        kurtosis = np.mean(centred**4, axis=0) / np.mean(centred**2, axis=0) ** 2
+        worst = int(np.argmax(kurtosis))
+        if kurtosis[worst] > _HEAVY:
+            lines.append(
+                f"shard {s}, {coordinate(worst, names)}: heavy tails (kurtosis "
+                f"{kurtosis[worst]:.0f}); its covariance is uncertain"
+            )
+        if shards.score is not None:
+            lines += _warnings_about_scores(s, centred, np.asarray(shards.score[s]), ess[s], names)
+    return lines
+
+
+def _warnings_about_scores(
+    s: int,
+    centred: Float[np.ndarray, "T d"],
+    score: Float[np.ndarray, "T d"],
+    ess: float,
+    names: Sequence[str] | None,
+) -> list[str]:
+    lines = []
+    scale = np.median(np.abs(score), axis=0)
+    norms = np.linalg.norm(score / np.where(scale > 0, scale, 1.0), axis=1)
+    outlying = np.flatnonzero(norms > _OUTLYING * np.median(norms))
+    if len(outlying):
+        first = outlying[0]
+        lines.append(
+            f"shard {s}: {len(outlying)} score row(s) far outside the others, the first at draw "
+            f"{first} ({norms[first] / np.median(norms):.0f} times the median norm)"
+        )
+    # Stein's identity: E[(θ - μ)_j ∂_j log p(θ)] = -1 whatever the density.
+    kept = np.delete(np.arange(len(score)), outlying)
+    stein = np.mean(centred[kept] * score[kept], axis=0)
+    worst = int(np.argmax(np.abs(stein + 1.0)))
+    if ess > _STEIN_ESS and abs(stein[worst] + 1.0) > _STEIN:
+        lines.append(
+            f"shard {s}, {coordinate(worst, names)}: the scores do not belong to these draws "
+            f"(mean of deviation times score {stein[worst]:.2f}; -1 for every density)"
+        )
+    return lines

@@ -1,0 +1,99 @@
+"""Everything that is made from the records, made at once, so that it all says the same."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from dncbench.boards import summary_tables, tables
+from dncbench.boards.leaderboard import Board, boards
+from dncbench.boards.summary import Summary, summaries
+from dncbench.errors import DataError
+from dncbench.report.overview_figure import svg
+from dncbench.storage.files import write_atomically
+from dncbench.storage.records import Records
+
+BUDGET = "quick"
+
+
+def published_boards(records: Iterable[dict[str, Any]]) -> list[Board]:
+    """The boards that are published: those of the budget for whose figures the suite stands."""
+    return boards(records, budgets=[BUDGET])
+
+
+def leaderboard_text(found: list[Board]) -> str:
+    """``leaderboard.md``: the summary, then every board."""
+    return (
+        "# Leaderboard\n\nMade from the records in this folder by `dncbench publish`; "
+        "how to read it is in the README.\n\n"
+        + "\n".join([summary_tables.to_markdown(summaries(found)), tables.to_markdown(found)])
+    )
+
+
+def publish(
+    store: Records,
+    *,
+    readme_file: Path | None = None,
+    cache: str | Path | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> list[Path]:
+    """Write the leaderboard, the overview figure, the report, and the README's block.
+
+    Args:
+        store: the records; the files are written beside them.
+        readme_file: whose block is brought up to date; None for none.
+        cache: folder of draws and references, for the report; nothing is sampled.
+        say: told what is being done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DncbenchError: there are no records.
+        DataError: the README has no block.
+    """
+    from dncbench.report import build
+
+    page = build(store, budgets=[BUDGET], cache=cache, say=say)
+    found = published_boards(store)
+    texts = {
+        "leaderboard.md": leaderboard_text(found),
+        "overview.svg": svg(found),
+        "report.html": page,
+    }
+    for name, text in texts.items():
+        write_atomically(store.root / name, text.encode())
+    written = [store.root / name for name in texts]
+    if readme_file is not None:
+        update_readme(readme_file, summaries(found))
+        written.append(readme_file)
+    return written
+
+
+# ---------------------------------------------------------------- the README's block
+
+BEGIN = "<!-- leaderboard: made by `dncbench publish --readme`, do not edit -->"
+END = "<!-- end of leaderboard -->"
+FIGURE = "![Error of every method in multiples of the noise floor](results/overview.svg)"
+
+
+def readme_block(found: list[Summary]) -> str:
+    """What stands between the marks."""
+    return f"\n{summary_tables.to_markdown(found)}\n{FIGURE}\n\n"
+
+
+def update_readme(path: Path, found: list[Summary]) -> None:
+    """Replace what stands between the marks of a file.
+
+    Raises:
+        DataError: the marks are not there, or there is nothing to put between them.
+    """
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise DataError(
+            f"{path} has no leaderboard block; put these two lines into it:\n{BEGIN}\n{END}"
+        )
+    if not found:
+        raise DataError("a summary needs records of at least two problems under the same budget")
+    path.write_text(before + begin + readme_block(found) + end + after, encoding="utf-8")

@@ -1,0 +1,198 @@
+"""The plan of a run: which cells there are, and which of them have a record already."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dncbench import registry
+from dncbench.budget import Budget
+from dncbench.budget import get as get_budget
+from dncbench.configure import configure, corrected, label, settings_of
+from dncbench.errors import NotApplicableError, UnknownNameError, nearest
+from dncbench.method import Method
+from dncbench.posterior import SPACES
+from dncbench.problem import Problem
+from dncbench.registry import Entry
+from dncbench.splits import parse_scheme
+from dncbench.storage.identity import Identity, Named, Terms
+from dncbench.storage.records import SCORED, Records, contradicts
+
+DEFAULT_SPLITS = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem under one set of terms.
+
+    Attributes:
+        problem: a registered name, with settings where wanted, or "all".
+        splits: how many splits, 0 to ``splits - 1``.
+        scheme: split scheme, see :mod:`dncbench.splits`.
+        space: "unconstrained", or "natural": what is merged. The same for problems
+            without constraints, whose cells are always recorded as "unconstrained", and
+            for problems whose draws are nothing of the kind.
+        budget: of this case; None stands for the run's.
+    """
+
+    problem: str
+    splits: int = DEFAULT_SPLITS
+    scheme: str = "random"
+    space: str = SPACES[0]
+    budget: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to be made and recorded.
+
+    Attributes:
+        problem: configured, with its registry ``problem_entry``.
+        method: configured, with its registry ``method_entry``.
+        identity: what it is found by.
+        budget: what it spends.
+        earlier: a record of this cell that lacks some metric; None where there is none.
+    """
+
+    problem_entry: Entry
+    problem: Problem
+    method_entry: Entry
+    method: Method
+    identity: Identity
+    budget: Budget
+    earlier: dict[str, Any] | None = None
+
+    @property
+    def terms(self) -> Terms:
+        """What it shares with other cells."""
+        return self.identity.terms
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of problem and method, defaults included, for the record."""
+        return {"problem": settings_of(self.problem), "method": settings_of(self.method)}
+
+
+@dataclass
+class Plan:
+    """The cells of a run.
+
+    Attributes:
+        todo: those to be run, by problem and split.
+        done: records of those that are there already.
+    """
+
+    todo: list[Cell] = field(default_factory=list)
+    done: list[dict[str, Any]] = field(default_factory=list)
+
+    def by_terms(self) -> list[list[Cell]]:
+        """The cells to be run, those that share everything but split and method together."""
+        found: dict[Terms, list[Cell]] = {}
+        for cell in self.todo:
+            found.setdefault(cell.terms, []).append(cell)
+        return list(found.values())
+
+
+def published(problem: str, space: str = SPACES[0]) -> Case:
+    """The authors' own data of a problem, and their own split of it.
+
+    Raises:
+        UnknownNameError: the problem has no published data of this kind.
+    """
+    entry, configured = configure("problem", problem)
+    if "published" not in settings_of(configured):
+        raise UnknownNameError(
+            f"problem {entry.name!r} has no published simulation to choose; leave out "
+            "--data published"
+        )
+    chosen = dataclasses.replace(configured, published=True)
+    return Case(label(entry, chosen), 1, "in-order", space)
+
+
+def plan(
+    cases: Sequence[Case],
+    methods: Sequence[str],
+    *,
+    seed: int,
+    budget: Budget,
+    records: Records,
+    force: bool = False,
+    correct: str | None = None,
+) -> Plan:
+    """Work out which cells there are and which of them need running.
+
+    Raises:
+        UnknownNameError: an unknown problem, method, setting, scheme, space or correction.
+    """
+    metric_ids = {entry.id for entry in registry.entries("metric")}
+    configured = [
+        _followed(*configure("method", spec), correct)
+        for spec in _expand(methods, registry.entries("method"))
+    ]
+    result = Plan()
+    for case in cases:
+        parse_scheme(case.scheme)
+        spent = get_budget(case.budget) if case.budget else budget
+        if case.splits < 1:
+            raise NotApplicableError(f"splits is {case.splits}; ask for at least one")
+        if case.space not in SPACES:
+            raise UnknownNameError(
+                f"no space is called {case.space!r}{nearest(case.space, SPACES)}; "
+                f"known: {', '.join(SPACES)}"
+            )
+        for spec in _expand([case.problem], registry.entries("problem")):
+            problem_entry, problem = configure("problem", spec)
+            for split in range(case.splits):
+                for method_entry, method in configured:
+                    identity = Identity(
+                        Named(problem_entry.id, label(problem_entry, problem)),
+                        Named(method_entry.id, label(method_entry, method)),
+                        case.scheme,
+                        split,
+                        seed,
+                        problem.space_for(case.space).name,
+                        spent.name,
+                    )
+                    cell = Cell(problem_entry, problem, method_entry, method, identity, spent)
+                    record = None if force else records.get(identity)
+                    _place(result, cell, record, metric_ids)
+    return result
+
+
+def _place(result: Plan, cell: Cell, record: dict[str, Any] | None, metric_ids: set[str]) -> None:
+    """Put a cell where it belongs: to be run, to be scored, or done."""
+    if record is None or _made_otherwise(record, cell):
+        result.todo.append(cell)
+    elif _is_complete(record, metric_ids):
+        result.done.append(record)
+    else:
+        earlier = record if record["status"] in SCORED else None
+        result.todo.append(dataclasses.replace(cell, earlier=earlier))
+
+
+def _made_otherwise(record: dict[str, Any], cell: Cell) -> bool:
+    """Whether the same label and budget name stood for other numbers when it was recorded."""
+    return contradicts(record["settings"], cell.settings) or contradicts(
+        record["budget"], cell.budget.contents()
+    )
+
+
+def _is_complete(record: dict[str, Any], metric_ids: set[str]) -> bool:
+    """A failed cell is tried again; one without a present metric is scored again."""
+    if record["status"] in SCORED:
+        return metric_ids <= {*record["metrics"], *record.get("metrics_not_applicable", ())}
+    return record["status"] == "not applicable"
+
+
+def _followed(entry: Entry, method: Method, correct: str | None) -> tuple[Entry, Method]:
+    """With the correction that was asked for; the truth itself needs none."""
+    if correct is None or "reference" in method.needs:
+        return entry, method
+    return corrected(entry, method, correct)
+
+
+def _expand(specs: Sequence[str], known: Iterable[Entry]) -> list[str]:
+    wanted: list[str] = []
+    for spec in specs:
+        wanted += [s for entry in known for s in entry.specs] if spec == "all" else [spec]
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,319 @@
+"""A problem made ready for its cells: data, truth, scorer, and the draws of a split's shards."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from dncbench.budget import Budget
+from dncbench.configure import settings_of
+from dncbench.draws import Draws
+from dncbench.errors import ContractError, DrawsError, NotApplicableError
+from dncbench.method import Method, Shard
+from dncbench.posterior import Density, Posterior, values_and_scores, weights
+from dncbench.precision import derive_key
+from dncbench.problem import Data, Problem, Split, load_data
+from dncbench.registry import Entry
+from dncbench.running.cache_keys import (
+    data_key,
+    described_kind,
+    draws_key,
+    problem_key,
+    shard_settings,
+)
+from dncbench.running.environment import OtherLoad
+from dncbench.running.progress import Progress
+from dncbench.running.scoring import Scorer
+from dncbench.running.status import complaints
+from dncbench.sampling import diagnostics
+from dncbench.sampling.nuts import sample
+from dncbench.space import Space
+from dncbench.storage.cache import Cache
+from dncbench.storage.identity import Terms
+from dncbench.truth.certified import Reference, reference
+from dncbench.truth.verification import TOLERANCE, check_given, check_stored
+
+# Rough costs in units of one merge, for the time that is left.
+REFERENCE_UNITS, SAMPLING_UNITS = 20.0, 12.0
+
+
+@dataclass
+class Prepared:
+    """Everything that the cells of one problem under one set of terms share.
+
+    Attributes:
+        entry, problem: from the registry, and configured.
+        terms: what the cells have in common.
+        budget: what they spend.
+        space: that merging happens in.
+        data: as loaded.
+        key: what determines the problem's draws, for the cache.
+        reference: the certified truth.
+        scorer: the metrics, ready to be read.
+        cache, progress: where draws are kept, and who is told.
+    """
+
+    entry: Entry
+    problem: Problem
+    terms: Terms
+    budget: Budget
+    space: Space
+    data: Data
+    key: dict[str, Any]
+    reference: Reference
+    scorer: Scorer
+    cache: Cache
+    progress: Progress
+    _draws: dict[tuple[int, str], Draws] = field(default_factory=dict)
+    _refused: dict[tuple[int, str], Exception] = field(default_factory=dict)
+
+    # ------------------------------------------------------------ what a method is handed
+
+    def shards(self, method: Method, split: int) -> tuple[Shard, dict[str, Draws]]:
+        """What the shards hold of what a method needs, and the draws that were sampled for it.
+
+        Raises:
+            NotApplicableError: the problem has no draws of this kind.
+            DrawsError: sampling failed, or its draws do not belong to the model.
+        """
+        if "reference" in method.needs:
+            place = self.reference.fresh(split)
+            natural = self.space.name == "natural"
+            blocks = self.reference.embedded if natural else self.reference.blocks
+            fresh = jnp.asarray(blocks[place])[None]
+            return Shard(values=fresh, ess=jnp.array([self.reference.ess]), num_shards=1), {}
+        sampled = {kind: self.sampled(split, kind) for kind in sorted(kinds_of_draws(method))}
+        plain, inflated = sampled.get("plain"), sampled.get("inflated")
+        data, mask = None, None
+        if "data" in method.needs:
+            data, mask = self.problem.shard_data(self.data, self.split(split))
+        return Shard(
+            values=_array(plain, "values"),
+            log_density=_array(plain, "log_density"),
+            score=_array(plain, "score"),
+            inflated=_array(inflated, "values"),
+            density=self.densities(split) if "model" in method.needs else None,
+            ess=self._worth(sampled),
+            data=data,
+            mask=mask,
+            problem=self.problem if "data" in method.needs else None,
+            num_shards=self.problem.num_shards,
+            conditional_score=plain is not None and plain.conditional_score,
+        ), sampled
+
+    def _worth(self, sampled: dict[str, Draws]) -> jax.Array | None:
+        if not sampled:
+            return None
+        ess = np.min([draws.min_ess() for draws in sampled.values()], axis=0)
+        return jnp.minimum(jnp.asarray(ess), self.budget.draws_per_shard)
+
+    def densities(self, split: int) -> Any | None:
+        """The subposteriors' log densities as functions of what is merged, or None."""
+        return self._as_merged(
+            self.problem.density(self.data, self.split(split), "plain", self.space)
+        )
+
+    def posterior(self) -> Any | None:
+        """The full posterior as a function of what is merged, with a leading axis of one."""
+        whole = self.problem.whole(self.data)
+        return self._as_merged(self.problem.density(self.data, whole, "full", self.space))
+
+    def _as_merged(self, densities: Any | None) -> Any | None:
+        if self.space.name == "natural" and isinstance(densities, Density):
+            return densities.in_theta()
+        return densities
+
+    # ------------------------------------------------------------ draws of a split
+
+    def split(self, number: int) -> Split:
+        """Which shard holds what."""
+        key = derive_key(self.terms.seed, self.entry.name, self._name_of(number))
+        return self.problem.split(self.data, self.terms.scheme, key)
+
+    def _name_of(self, split: int) -> str:
+        return f"{self.terms.scheme}-{split}"
+
+    def sampled(self, split: int, kind: str) -> Draws:
+        """Draws of a split's "plain" or "inflated" subposteriors, from the cache or made now."""
+        if (split, kind) in self._refused:
+            # What cannot be sampled for one method cannot be for the next.
+            raise self._refused[split, kind]
+        if (split, kind) not in self._draws:
+            # One split's draws are in memory at a time.
+            self._draws = {key: draws for key, draws in self._draws.items() if key[0] == split}
+            try:
+                self._draws[split, kind] = self._cached_or_made(split, kind)
+            except Exception as error:
+                self._refused[split, kind] = error
+                raise
+            finally:
+                self.progress.advance(SAMPLING_UNITS)
+        return self._draws[split, kind]
+
+    def _cached_or_made(self, number: int, kind: str) -> Draws:
+        described = described_kind(kind, self.space.name)
+        settings = shard_settings(self.budget)
+        cache_key = draws_key(self.key, self._name_of(number), described, settings)
+        found = self.cache.get("draws", cache_key)
+        if found is not None:
+            arrays, info = found
+            return Draws(
+                arrays["values"],
+                arrays.get("log_density"),
+                arrays.get("score"),
+                info["num_chains"],
+                info["info"],
+                info["conditional_score"],
+            )
+        split = self.split(number)
+        with OtherLoad() as other:
+            draws = self._own(number, split, kind) or self._nuts(number, split, kind)
+        info = draws.info | {
+            "sizes": split.sizes,
+            "other_load": other.cores,
+            "warnings": complaints(draws, kind, settings.min_ess),
+        }
+        draws = replace(draws, info=info)
+        kept = {"num_chains": draws.num_chains, "conditional_score": draws.conditional_score}
+        self.cache.put("draws", cache_key, draws.arrays(), kept | {"info": info})
+        return draws
+
+    def _nuts(self, number: int, split: Split, kind: str) -> Draws:
+        densities = self.problem.density(self.data, split, kind, self.space)
+        if not isinstance(densities, Density):
+            what = "no log density" if densities is None else f"a {type(densities).__name__}"
+            raise NotApplicableError(
+                f"{self.entry.name} gives {what} for its {kind} subposteriors and no draws of "
+                "its own: there is nothing that NUTS could sample"
+            )
+        name, described = self._name_of(number), described_kind(kind, self.space.name)
+        prefix = f"{self.entry.name}, split {number}, {described} subposteriors"
+        seed = self.terms.seed
+        draws, _ = sample(
+            densities,
+            derive_key(seed, self.entry.name, name, described),
+            shard_settings(self.budget),
+            densities.problem.parameter_names,
+            lambda what: self.progress.say(f"{prefix}: {what}"),
+        )
+        self._verify(draws, split, kind, derive_key(seed, self.entry.name, name, "check"))
+        return _in_theta(draws, densities) if self.space.name == "natural" else draws
+
+    def _verify(self, draws: Draws, split: Split, kind: str, key: PRNGKeyArray) -> None:
+        """Recompute log densities and scores of random draws before any method sees them."""
+        assert isinstance(self.problem, Posterior)
+        powers = weights(kind, split.num_shards, self.space.name)
+        for shard in range(split.num_shards):
+            one_key = jax.random.fold_in(key, shard)
+            error = check_stored(self.problem, self.data, split, shard, draws, one_key, powers)
+            self._require(
+                error, kind, shard, "is log_likelihood a function of its arguments alone?"
+            )
+
+    def _require(self, error: float, kind: str, shard: int, question: str) -> None:
+        if not error <= TOLERANCE:
+            raise DrawsError(
+                f"stored log densities or scores of {kind} shard {shard} differ from the "
+                f"model by {error:.1e}; {question}"
+            )
+
+    def _own(self, number: int, split: Split, kind: str) -> Draws | None:
+        """Draws that the problem makes itself, checked, with diagnostics of their embedding."""
+        name, num_draws = self._name_of(number), self.budget.draws_per_shard
+        key = derive_key(self.terms.seed, self.entry.name, name, kind)
+        with OtherLoad() as other:
+            draws = self.problem.draws(self.data, split, kind, key, num_draws)
+        if draws is None:
+            return None
+        owner, space = f"{self.entry.name}.draws()", self.problem.space
+        if len(draws.values) != split.num_shards:
+            raise ContractError(f"{owner} gave {len(draws.values)} shards, not {split.num_shards}")
+        values = np.stack([space.check(shard, num_draws, owner) for shard in draws.values])
+        draws = replace(draws, values=values)
+        density = self.problem.density(self.data, split, kind, self.space)
+        if density is not None and draws.log_density is not None:
+            for shard in range(split.num_shards):
+                error = check_given(density, shard, draws, jax.random.fold_in(key, shard))
+                self._require(error, kind, shard, "do draws() and density() mean the same?")
+        chains = [
+            space.embed(draws.by_chain(s).reshape(-1, *values.shape[2:])).reshape(
+                draws.num_chains, -1, len(space.names)
+            )
+            for s in range(split.num_shards)
+        ]
+        measured = {
+            "diagnostics": [diagnostics.summarise(each, space.names) for each in chains],
+            "rounds": 1,
+            "seconds": other.seconds,
+            "compile_seconds": 0.0,
+            "gradient_evaluations": 0,
+        }
+        return replace(draws, info=measured | draws.info)
+
+
+def prepare(
+    entry: Entry,
+    problem: Problem,
+    terms: Terms,
+    budget: Budget,
+    cache: Cache,
+    progress: Progress,
+    metrics: Collection[str] | None = None,
+) -> Prepared:
+    """Load a problem's data; get its reference and its noise floors.
+
+    Args:
+        entry, problem: from the registry, and configured.
+        terms: that its cells will have in common.
+        budget: what they may spend.
+        cache: where draws are kept.
+        progress: display.
+        metrics: ids to score; all that are registered where None.
+
+    Raises:
+        DataError: the data cannot be had.
+        ContractError: there is no truth to be had.
+    """
+    progress.say(f"{entry.name}: loading data")
+    data = load_data(problem, data_key(entry.name))
+    key = problem_key(entry.id, settings_of(problem), data, terms.seed)
+    truth = reference(
+        problem,
+        key,
+        data,
+        derive_key(terms.seed, entry.name, "reference"),
+        budget,
+        cache,
+        lambda what: progress.say(f"{entry.name}: {what}"),
+    )
+    for failure in truth.certificate["failures"]:
+        progress.note(f"{entry.name}: the reference is not certified: {failure}")
+    space = problem.space_for(terms.space)
+    scorer = Scorer(problem, data, truth, key, space, cache, metrics)
+    return Prepared(entry, problem, terms, budget, space, data, key, truth, scorer, cache, progress)
+
+
+def kinds_of_draws(method: Method) -> set[str]:
+    """Which subposteriors a method wants sampled: "plain", "inflated", both or none."""
+    if "reference" in method.needs:
+        return set()
+    plain = {"draws", "log_density", "score"} & set(method.needs)
+    return ({"plain"} if plain else set()) | {"inflated"} & set(method.needs)
+
+
+def _array(draws: Draws | None, name: str) -> jax.Array | None:
+    found = None if draws is None else getattr(draws, name)
+    return None if found is None else jnp.asarray(found)
+
+
+def _in_theta(draws: Draws, densities: Density) -> Draws:
+    """Draws mapped to natural parameters, with log densities and scores in θ."""
+    theta = jax.vmap(jax.vmap(densities.problem.constrain))(jnp.asarray(draws.values))
+    values, scores = values_and_scores(densities.in_theta(), theta)
+    return replace(
+        draws, values=np.asarray(theta), log_density=np.asarray(values), score=np.asarray(scores)
+    )

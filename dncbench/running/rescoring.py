@@ -1,0 +1,95 @@
+"""New metrics on old runs: the merged draws are kept, so nothing is merged again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dncbench import registry
+from dncbench.budget import get as get_budget
+from dncbench.configure import configure
+from dncbench.running.cells import kept_under, scored_again
+from dncbench.running.plan import Cell
+from dncbench.running.prepared import prepare
+from dncbench.running.progress import Progress, Silent
+from dncbench.storage.cache import Cache
+from dncbench.storage.identity import Terms, identity_of
+from dncbench.storage.records import SCORED, Records
+from dncbench.timing import forget_programs
+
+
+@dataclass
+class Rescored:
+    """How many records were read.
+
+    Attributes:
+        scored: have new figures now.
+        complete: had them before.
+        without_draws: whose merged draws are not in the cache.
+    """
+
+    scored: int = 0
+    complete: int = 0
+    without_draws: int = 0
+
+
+def rescore(
+    store: Records,
+    metrics: Sequence[str] = (),
+    *,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Rescored:
+    """Read metrics that records lack, on the draws that were kept.
+
+    Args:
+        store: the records; those that change are written anew.
+        metrics: names; all registered ones where empty.
+        cache: folder of draws and references. A reference that is not there is made.
+        progress: display.
+
+    Raises:
+        UnknownNameError: an unknown metric, or a record of a problem that is not registered.
+    """
+    progress = progress or Silent()
+    kept = Cache(cache)
+    wanted = {
+        registry.get("metric", name).id
+        for name in metrics or [entry.name for entry in registry.entries("metric")]
+    }
+    done = Rescored()
+    by_terms: dict[Terms, list[Cell]] = {}
+    for record in store:
+        if record["status"] not in SCORED:
+            continue
+        if wanted <= {*record["metrics"], *record.get("metrics_not_applicable", ())}:
+            done.complete += 1
+        elif not kept.path("merged", kept_under(record)).is_file():
+            done.without_draws += 1
+        else:
+            cell = _cell(record)
+            by_terms.setdefault(cell.terms, []).append(cell)
+    progress.plan(sum(map(len, by_terms.values())))
+    for cells in by_terms.values():
+        forget_programs()
+        first = cells[0]
+        ready = prepare(
+            first.problem_entry, first.problem, first.terms, first.budget, kept, progress, wanted
+        )
+        for cell in cells:
+            again = scored_again(ready, cell)
+            if again is None:  # the file was damaged
+                done.without_draws += 1
+                continue
+            store.put(again)
+            done.scored += 1
+            progress.done(again)
+    return done
+
+
+def _cell(record: dict[str, Any]) -> Cell:
+    identity = identity_of(record)
+    problem_entry, problem = configure("problem", identity.problem.label)
+    method_entry, method = configure("method", identity.method.label)
+    budget = get_budget(identity.budget)
+    return Cell(problem_entry, problem, method_entry, method, identity, budget, record)

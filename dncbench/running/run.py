@@ -1,0 +1,200 @@
+"""Carrying out a plan.
+
+Cells that have a record are skipped, cells that fail are recorded and the others go
+on; a crash loses at most the cell in flight.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dncbench.budget import get as get_budget
+from dncbench.configure import configure, label
+from dncbench.errors import DncbenchError
+from dncbench.posterior import SPACES
+from dncbench.running.cells import run_cell, timed_out
+from dncbench.running.plan import DEFAULT_SPLITS, Case, Cell, plan
+from dncbench.running.prepared import (
+    REFERENCE_UNITS,
+    SAMPLING_UNITS,
+    Prepared,
+    kinds_of_draws,
+    prepare,
+)
+from dncbench.running.progress import Progress, Silent
+from dncbench.storage.cache import Cache
+from dncbench.storage.identity import Terms
+from dncbench.storage.records import Records
+from dncbench.timing import forget_programs
+
+
+def run(
+    problems: str | Sequence[str | Case] = "toy-logistic",
+    methods: str | Sequence[str] = "all",
+    *,
+    splits: int = DEFAULT_SPLITS,
+    scheme: str = "random",
+    space: str = SPACES[0],
+    seed: int = 0,
+    budget: str = "quick",
+    correct: str | None = None,
+    results: str | Path | None = None,
+    cache: str | Path | None = None,
+    force: bool = False,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Run cells of the benchmark and record them.
+
+    Args:
+        problems: registered names, with settings where wanted, or "all"; or
+            :class:`Case` objects, which bring splits, scheme and space of their own.
+        methods: registered names, with settings where wanted, or "all".
+        splits: how many splits, 0 to ``splits - 1``.
+        scheme: split scheme, see :mod:`dncbench.splits`.
+        space: "unconstrained", or "natural" to merge natural parameters.
+        seed: random seed; all randomness derives from it.
+        budget: "smoke", "quick" or "paper", with settings where wanted.
+        correct: None, or a registered correction that follows every merge, e.g. "psis".
+        results: folder of the records; by default ``DNCBENCH_RESULTS`` or ``./results``.
+        cache: folder of draws and references; by default ``DNCBENCH_CACHE`` or the user's.
+        force: run cells again that have a record.
+        time_limit: seconds (compiling, fitting, merging). A method that took longer on one
+            split is not run on the next ones of that problem; their status is "timeout".
+        progress: display.
+
+    Returns:
+        The records of all cells asked for, those of earlier runs included.
+
+    Raises:
+        UnknownNameError: an unknown name; nothing was run.
+        DataError: a problem's data cannot be had; the other problems were run.
+        DncbenchError: a problem raised something else, or several problems failed; likewise.
+    """
+    progress = progress or Silent()
+    store = Records(results)
+    planned = plan(
+        [
+            each if isinstance(each, Case) else Case(each, splits, scheme, space)
+            for each in ([problems] if isinstance(problems, str) else problems)
+        ],
+        [methods] if isinstance(methods, str) else methods,
+        seed=seed,
+        budget=get_budget(budget),
+        records=store,
+        force=force,
+        correct=correct,
+    )
+    runner = _Runner(store, Cache(cache), progress, time_limit)
+    progress.plan(_units(planned.todo))
+    for cells in planned.by_terms():
+        forget_programs()
+        runner.run(cells)
+    runner.raise_errors()
+    return planned.done + runner.made
+
+
+@dataclass
+class _Runner:
+    """Runs cells of one problem after another.
+
+    Attributes:
+        store, cache, progress, time_limit: as :func:`run` has them.
+        made: records.
+        errors: of problems that could not be prepared, by label.
+    """
+
+    store: Records
+    cache: Cache
+    progress: Progress
+    time_limit: float | None
+    made: list[dict[str, Any]] = field(default_factory=list)
+    errors: dict[str, Exception] = field(default_factory=dict)
+
+    def run(self, cells: list[Cell]) -> None:
+        """Run the cells of one problem under one set of terms."""
+        try:
+            first = cells[0]
+            ready = prepare(
+                first.problem_entry,
+                first.problem,
+                first.terms,
+                first.budget,
+                self.cache,
+                self.progress,
+            )
+        except Exception as error:  # a plugin's data() may raise anything
+            self.errors[cells[0].terms.problem] = error
+            self.progress.note(f"{cells[0].terms.problem}: {error}")
+            self.progress.advance(_units(cells))
+            return
+        self.progress.advance(REFERENCE_UNITS)
+        slow: dict[str, float] = {}
+        for cell in cells:
+            record = self._one(ready, cell, slow)
+            self.store.put(record)
+            self.made.append(record)
+            self.progress.done(record)
+
+    def _one(self, ready: Prepared, cell: Cell, slow: dict[str, float]) -> dict[str, Any]:
+        method = cell.identity.method.label
+        if self.time_limit is not None and method in slow:
+            return timed_out(ready, cell, slow[method], self.time_limit)
+        record = run_cell(ready, cell)
+        took = _seconds(record)
+        if self.time_limit is not None and took > self.time_limit:
+            slow[method] = took
+        return record
+
+    def raise_errors(self) -> None:
+        """Say which problems could not be run; a single one raises what it raised."""
+        if not self.errors:
+            return
+        (first, error), *others = self.errors.items()
+        if others:
+            lines = [f"  {name}: {_said(each)}" for name, each in self.errors.items()]
+            raise DncbenchError(
+                "\n".join([f"{len(lines)} problems could not be run:", *lines])
+            ) from error
+        if isinstance(error, DncbenchError):
+            raise error
+        raise DncbenchError(f"problem {first} failed: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, DncbenchError) else f"{type(error).__name__}: {error}"
+
+
+def _seconds(record: dict[str, Any]) -> float:
+    spent = record.get("seconds", {})
+    return sum(spent.get(phase, 0.0) for phase in ("compile", "fit_total", "merge"))
+
+
+def _units(cells: list[Cell]) -> float:
+    problems = {cell.terms for cell in cells}
+    sampled = {
+        (cell.terms, cell.identity.split, kind)
+        for cell in cells
+        for kind in kinds_of_draws(cell.method)
+    }
+    return len(cells) + REFERENCE_UNITS * len(problems) + SAMPLING_UNITS * len(sampled)
+
+
+def certified(
+    problem: str,
+    *,
+    seed: int = 0,
+    budget: str = "quick",
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """A problem with its certificate and noise floors; from the cache where they are there.
+
+    Raises:
+        UnknownNameError, DataError: as :func:`run`.
+    """
+    entry, configured = configure("problem", problem)
+    spent = get_budget(budget)
+    terms = Terms(label(entry, configured), "random", spent.name, seed, configured.space.name)
+    return prepare(entry, configured, terms, spent, Cache(cache), progress or Silent())

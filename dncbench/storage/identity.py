@@ -1,0 +1,151 @@
+"""What tells one cell from every other, and what the cells of one board have in common.
+
+A cell is found by these alone. The settings behind a label and the numbers behind a budget's
+name are contents of its record: a setting that is added later, with a default, changes
+no label, and what was run before stays found.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""A registered name: it becomes the name of a folder."""
+
+_ID = re.compile(rf"{NAME}@[0-9]+( \+ {NAME}@[0-9]+)*")
+_SCHEME = re.compile(r"[a-z][a-z-]*(:[0-9][0-9.e+-]*)?")
+
+
+class Named(NamedTuple):
+    """A problem or method of a record.
+
+    Attributes:
+        id: name with version, ``spambase@1``; of a corrected method ``swiss@1 + psis@1``.
+        label: the name with the settings that differ from the defaults.
+    """
+
+    id: str
+    label: str
+
+    @property
+    def name(self) -> str:
+        """Without version and correction."""
+        return self.id.partition("@")[0]
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Name and id of the method, then of each correction."""
+        return [(part.partition("@")[0], part) for part in self.id.split(" + ")]
+
+
+@dataclass(frozen=True, order=True)
+class Terms:
+    """What the cells of one board have in common; boards are sorted by it.
+
+    Attributes:
+        problem: label.
+        scheme: of the splits.
+        budget: name, with what was changed of it in brackets.
+        seed: of the run.
+        space: what is merged.
+    """
+
+    problem: str
+    scheme: str
+    budget: str
+    seed: int
+    space: str
+
+    def unusual(self) -> list[str]:
+        """What differs from a run without options, in words."""
+        parts = [f"{self.scheme} splits"] * (self.scheme != "random")
+        parts += [f"seed {self.seed}"] * (self.seed != 0)
+        return parts + [f"{self.space} space"] * (self.space == "natural")
+
+    def title(self) -> str:
+        """The problem, the budget, and what is unusual."""
+        return ", ".join([self.problem, f"budget {self.budget}", *self.unusual()])
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One cell.
+
+    Attributes:
+        problem, method: what was run.
+        scheme: of the splits.
+        split: its index.
+        seed: of the run.
+        space: what is merged.
+        budget: name.
+    """
+
+    problem: Named
+    method: Named
+    scheme: str
+    split: int
+    seed: int
+    space: str
+    budget: str
+
+    @property
+    def terms(self) -> Terms:
+        """What it shares with the other cells of its board."""
+        return Terms(self.problem.label, self.scheme, self.budget, self.seed, self.space)
+
+    def title(self) -> str:
+        """The whole cell in words."""
+        return f"{self.terms.title()}, {self.method.label}, split {self.split}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As records have it."""
+        return {
+            "problem": self.problem._asdict(),
+            "method": self.method._asdict(),
+            "split": {"scheme": self.scheme, "index": self.split},
+            "seed": self.seed,
+            "space": self.space,
+            "budget": self.budget,
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Identity":
+        """From a record; it may be anybody's, so everything is checked.
+
+        Raises:
+            ValueError: something is missing, or is not what it should be; names it.
+        """
+        try:
+            split = content["split"]
+            problem, method = (Named(content[k]["id"], content[k]["label"]) for k in _KINDS)
+            found = cls(
+                problem,
+                method,
+                split["scheme"],
+                split["index"],
+                content["seed"],
+                content["space"],
+                content["budget"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"its identity lacks {error}") from error
+        for named, kind in zip((found.problem, found.method), _KINDS, strict=True):
+            if not (isinstance(named.id, str) and _ID.fullmatch(named.id)):
+                raise ValueError(f"the {kind}'s id {named.id!r} is not NAME@VERSION")
+        if not (isinstance(found.scheme, str) and _SCHEME.fullmatch(found.scheme)):
+            raise ValueError(f"its split scheme {found.scheme!r} is none")
+        for number in (found.split, found.seed):
+            if type(number) is not int:
+                raise ValueError(f"its split or seed {number!r} is not a whole number")
+        for text in (found.problem.label, found.method.label, found.space, found.budget):
+            if not (isinstance(text, str) and text):
+                raise ValueError(f"its identity holds {text!r} where a name should be")
+        return found
+
+
+_KINDS = ("problem", "method")
+
+
+def identity_of(record: dict[str, Any]) -> Identity:
+    """The cell that a record is of."""
+    return Identity.from_json(record["identity"])
