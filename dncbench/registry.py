@@ -92,7 +92,7 @@ class Entry:
         return f"{self.name}[{self.small}]" if self.small else self.name
 
 
-_registered: dict[Kind, dict[str, Entry]] = {"problem": {}, "method": {}, "metric": {}}
+_registered: dict[Kind, dict[str, Entry]] = {kind: {} for kind in _PACKAGES}
 
 
 def register_problem(
