@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from dncbench import Problem, register_problem
+from dncbench import Posterior, register_problem
 
 
 @register_problem("tiny")
-class Tiny(Problem):
+class Tiny(Posterior):
     """Mean of 60 points in the plane, unit noise, prior N(0, 4), 3 shards."""
 
     num_shards: int = 3

@@ -6,13 +6,13 @@ import json
 from dataclasses import fields
 
 import pytest
+from dncbench.report.readme import BEGIN, END, update
 from handmade import failed, record
 
 from dncbench.boards import summary_tables
 from dncbench.boards.leaderboard import boards
 from dncbench.boards.summary import Line, Summary, summaries
 from dncbench.errors import DataError
-from dncbench.report.readme import BEGIN, END, update
 
 FLOOR = (0.5, 0.01)
 
