@@ -1,5 +1,6 @@
 """The contract of a merge method."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -203,16 +204,13 @@ class Method(eqx.Module):
     @classmethod
     def contract_violation(cls, subclass: type) -> str | None:
         """What a subclass still misses that abstract methods cannot say, or None."""
-        needs = getattr(subclass, "needs", None)
-        if isinstance(needs, property):
-            needs = subclass().needs
+        needs = _declared(subclass, "needs", frozenset(NEEDS))
         if not isinstance(needs, frozenset | set) or not needs:
             return "needs must be a frozenset with at least one of " + ", ".join(NEEDS)
-        spaces, untraced = subclass.spaces, subclass.untraced  # type: ignore[attr-defined]
         for what, given, known in (
             ("needs", needs, NEEDS),
-            ("spaces", spaces, KINDS),
-            ("untraced", () if isinstance(untraced, property) else untraced, STEPS),
+            ("spaces", _declared(subclass, "spaces"), KINDS),
+            ("untraced", _declared(subclass, "untraced"), STEPS),
         ):
             unknown = sorted(set(given) - set(known))
             if unknown:
@@ -234,3 +232,19 @@ class Method(eqx.Module):
 
 _DRAWS = frozenset({"draws", "log_density", "score", "covariance"})
 _SOURCES = frozenset({"draws", "inflated", "reference", "model", "data"})
+
+
+def _declared(subclass: type, what: str, unknown: frozenset[str] = frozenset()) -> Any:
+    """What a class says of itself; what a property says depends on the fields: of the defaults.
+
+    ``unknown`` where some field has none, as the merge that a correction corrects.
+    """
+    said = getattr(subclass, what, None)
+    if not isinstance(said, property):
+        return said
+    whole = all(
+        field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        for field in dataclasses.fields(subclass)
+        if field.init
+    )
+    return getattr(subclass(), what) if whole else unknown

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from dncbench.errors import ContractError, PluginError, UnknownNameError, nearest
+from dncbench.storage.identity import NAME
 
 Kind = Literal["problem", "method", "correction", "metric"]
 T = TypeVar("T")
@@ -228,6 +230,11 @@ def _class_decorator(
 
 def _add(kind: Kind, name: str, version: int, target: Any, **more: Any) -> None:
     _refuse_second_copy(target)
+    if not re.fullmatch(NAME, name):
+        raise ContractError(
+            f"{kind} {name!r}: a name is letters, digits, '.', '_' and '-', 100 at most, and "
+            "starts with a letter or digit: folders of records are called so"
+        )
     place = f"{target.__module__}.{target.__qualname__}"
     earlier = _registered[kind].get(name) or _shipped(kind).get(name)
     if earlier and (earlier.target is not None or earlier.module != target.__module__):

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from dncbench.errors import NotApplicableError, UnknownNameError, nearest
+from dncbench.storage.identity import SCHEME
 
 _SCHEMES = {
     "random": None,
@@ -55,6 +56,8 @@ def parse_scheme(scheme: str) -> tuple[str, float | None]:
     if not 0 < number < np.inf or (name == "sizes" and number > 1):
         top = "at most 1" if name == "sizes" else "finite"
         raise UnknownNameError(f"split scheme {scheme!r}: {wanted} must be above 0 and {top}")
+    if not SCHEME.fullmatch(scheme):  # float() reads more than a file's name may hold
+        raise UnknownNameError(f"split scheme {scheme!r}: write {name}:{number:g}")
     return name, number
 
 

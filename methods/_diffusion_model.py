@@ -50,6 +50,7 @@ TRAININGS = {
     # 500 epochs of 10 000 draws, as Trojan et al. (2024), appendix A.6.
     "paper": Training(156_250, 32, 1e-3, None),
     "fast": Training(20_000, 32, 5e-3, 0.999),
+    "brief": Training(250, 32, 5e-3, 0.9),
 }
 
 

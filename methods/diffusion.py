@@ -42,7 +42,7 @@ class FittedShard(eqx.Module):
     losses: Float[Array, "*S points"]
 
 
-@register_method("diffusion", version=1)
+@register_method("diffusion", version=1, small="training=brief")
 class Diffusion(Method):
     """Diffusion merge: networks of the noised shards' log densities, added up and sampled.
 

@@ -66,7 +66,7 @@ class _Server(NamedTuple):
     points: Float[Array, "P d"]
 
 
-@register_method("score-regression", version=1, variants=("rounds=2",))
+@register_method("score-regression", version=1, variants=("rounds=2",), small="steps=50")
 class ScoreRegression(Method):
     """Ridge-function log densities fitted to the stored scores, summed and sampled.
 

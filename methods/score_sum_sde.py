@@ -97,7 +97,7 @@ def reverse_sde(
     return jax.lax.scan(step, start, (integrated[:-1], integrated[1:], keys))[0]
 
 
-@register_method("score-sum-sde", version=1, control=True)
+@register_method("score-sum-sde", version=1, control=True, small="training=brief,num_steps=20")
 class ScoreSumSde(Method):
     """Negative control: a reverse diffusion driven by the sum of the shards' noised scores.
 

@@ -145,7 +145,7 @@ def _log_gaussian(draws: Array, means: Array, covariances: Array) -> Float[Array
     return jax.lax.map(shard, (draws, means, covariances))
 
 
-@register_method("nonparametric", version=1)
+@register_method("nonparametric", version=1, small="sweeps=10")
 class Nonparametric(_KernelProduct):
     """Product of kernel density estimates, sampled by chains over which draws to multiply.
 
@@ -167,7 +167,7 @@ class Nonparametric(_KernelProduct):
         return average, jnp.full(average.shape[1], bandwidth**2 / num_shards)
 
 
-@register_method("semiparametric", version=1)
+@register_method("semiparametric", version=1, small="sweeps=10")
 class Semiparametric(_KernelProduct):
     """Product of Gaussians times kernel-estimated corrections, by chains over indices.
 

@@ -311,7 +311,7 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
             row.seconds[phase] = float(np.mean(spent))
     if scored:
         row.bytes = round(np.mean([record["bytes_communicated"] for record in scored]))
-    needed = [max(record["memory_bytes"].values()) for record in scored if "memory_bytes" in record]
+    needed = [max(record.get("memory_bytes", {}).values(), default=0) for record in scored]
     row.memory_mib = round(max(needed) / 2**20) if any(needed) else None
     k_hats = [(record.get("importance") or {}).get("k_hat") for record in scored]
     row.k_hat = max((k_hat for k_hat in k_hats if k_hat is not None), default=None)

@@ -1,5 +1,6 @@
 """Laws of every registered merge method; a new one is held to them without being named here."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -12,23 +13,49 @@ import pytest
 from scipy.stats import norm
 
 from dncbench import registry
-from dncbench.configure import configure
+from dncbench.configure import configure, parse, settings_of
 from dncbench.contracts.gaussian_shards import GaussianShards, make_shards
 from dncbench.contracts.subjects import subjects
-from dncbench.errors import DrawsError
+from dncbench.errors import DrawsError, NotApplicableError
+from dncbench.merging.executors import Local
+from dncbench.merging.given import merge
 from dncbench.merging.run import MergeResult, run_method
-from dncbench.method import NEEDS, Method, Shard
+from dncbench.method import Method, Shard
 from dncbench.metrics.sample import Sample
+from dncbench.registry import Entry
+from dncbench.space import KINDS, Codes, Real
 
-# A Gaussian has no modes that exchangeable labels make.
-APPLICABLE = [entry.name for entry in registry.entries("metric") if entry.name != "modes"]
+APPLICABLE = [
+    entry.name
+    for entry in registry.entries("metric")
+    # A Gaussian has no modes that exchangeable labels make, no codes, and predicts nothing.
+    if not {"permutations", "codes", "predictions"} & set(entry.reads)
+]
 NUM_SHARDS, NUM_DRAWS, DIM = 4, 4000, 2
+FEW_GIVEN, FEW_ASKED = 400, 403
+"""Draws of a shard, and merged, in laws that need no accuracy: one shape, compiled once."""
+
 KEY = jax.random.key(11)
 FALSE_ALARM = 1e-4  # of each comparison of means or standard deviations
 
 NAMES = [spec for entry in subjects("method") for spec in entry.specs]
 METHODS: dict[str, Method] = {spec: configure("method", spec)[1] for spec in NAMES}
 """Every registered method, and every variant that it is registered with."""
+
+CONTROLS = {spec for entry in subjects("method") if entry.control for spec in entry.specs}
+"""Those that are registered because they are wrong; no law asks them to be accurate."""
+
+EXECUTOR = Local(time_alone=False)
+"""Laws need no seconds of single shards, and so no second compilation."""
+
+
+def _small(entry: Entry, spec: str) -> Method:
+    """With the small settings that it was registered with, for laws that need no accuracy."""
+    settings = parse(f"_[{entry.small}]")[1] if entry.small else {}
+    return configure("method", spec, **settings)[1]
+
+
+SMALL = {spec: _small(entry, spec) for entry in subjects("method") for spec in entry.specs}
 
 
 def those(condition: Callable[[Method], bool]) -> pytest.MarkDecorator:
@@ -43,7 +70,7 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 
 def name_of(method: Method) -> str:
-    return next(name for name, known in METHODS.items() if known == method)
+    return next(name for name in METHODS if method in (METHODS[name], SMALL[name]))
 
 
 class LogDensity(eqx.Module):
@@ -88,7 +115,9 @@ def given_to(method: Method, shards: GaussianShards, num_draws: int = NUM_DRAWS)
 
 
 def run(method: Method, shards: Shard, num_draws: int = NUM_DRAWS, key=KEY):
-    return run_method(method, name_of(method), shards, key, num_draws)
+    values = shards.inflated if shards.values is None else shards.values
+    space = Real(tuple(f"theta[{i}]" for i in range(values.shape[-1])), "unconstrained")
+    return run_method(method, name_of(method), shards, key, num_draws, space, EXECUTOR)
 
 
 def assert_same_law(first: np.ndarray, second: np.ndarray, sizes: tuple[float, float]) -> None:
@@ -124,10 +153,21 @@ def _gaussians() -> GaussianShards:
     return make_shards(np.random.default_rng(1), NUM_SHARDS, DIM)
 
 
-def test_says_what_it_needs(method: Method) -> None:
-    assert method.needs
-    assert set(method.needs) <= set(NEEDS)
-    assert method.track()
+@functools.cache
+def _floor(metric: str) -> tuple[Sample, list[float]]:
+    """True draws, and what the metric reads on eight other sets of them."""
+    rng, gaussians = np.random.default_rng(5), _gaussians()
+    measure = registry.get("metric", metric).target
+
+    def score(eta: np.ndarray) -> np.ndarray:
+        return -np.linalg.solve(gaussians.covariance, (eta - gaussians.mean).T).T
+
+    def sample() -> Sample:
+        draws = gaussians.exact(rng, NUM_DRAWS)
+        return Sample(draws, NUM_DRAWS, draws, score)
+
+    truth, *others = (sample() for _ in range(9))
+    return truth, [measure(other, truth).value for other in others]
 
 
 def test_is_a_value(method: Method) -> None:
@@ -148,23 +188,26 @@ def test_returns_finite_draws_and_plain_info(method: Method) -> None:
     assert all(seconds >= 0 for seconds in result.seconds.values())
 
 
-@pytest.mark.parametrize("num_draws", [7, NUM_SHARDS * 100 + 3])
+@pytest.mark.parametrize("num_draws", [7, FEW_ASKED])
 def test_returns_as_many_draws_as_asked(
     method: Method, gaussians: GaussianShards, num_draws: int
 ) -> None:
-    result = run(method, given_to(method, gaussians, 100), num_draws)
+    result = run(SMALL[name_of(method)], given_to(method, gaussians, FEW_GIVEN), num_draws)
     assert result.draws.shape == (num_draws, DIM)
     assert 0 < result.info["ess"] <= num_draws
 
 
 def test_is_determined_by_its_key(method: Method, gaussians: GaussianShards) -> None:
-    again = run(method, given_to(method, gaussians))
-    np.testing.assert_array_equal(merged(name_of(method)).draws, again.draws)
+    first, again = (
+        run(SMALL[name_of(method)], given_to(method, gaussians, FEW_GIVEN), FEW_ASKED)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.draws, again.draws)
 
 
 def test_does_what_it_does_in_one_dimension(method: Method) -> None:
     shards = make_shards(np.random.default_rng(2), NUM_SHARDS, 1)
-    result = run(method, given_to(method, shards, 500), 500)
+    result = run(SMALL[name_of(method)], given_to(method, shards, 500), 500)
     assert result.draws.shape == (500, 1)
     assert result.draws.std() > 0
 
@@ -191,19 +234,12 @@ def test_the_order_of_shards_does_not_matter(method: Method, gaussians: Gaussian
 def test_exact_for_gaussians_reaches_the_noise_floor(
     method: Method, gaussians: GaussianShards, metric: str
 ) -> None:
-    rng = np.random.default_rng(5)
-    measure = registry.get("metric", metric).target
-
-    def score(eta: np.ndarray) -> np.ndarray:
-        return -np.linalg.solve(gaussians.covariance, (eta - gaussians.mean).T).T
-
-    def sample(draws: np.ndarray, ess: float) -> Sample:
-        return Sample(draws, ess, draws, score)
-
-    truth, *others = (sample(gaussians.exact(rng, NUM_DRAWS), NUM_DRAWS) for _ in range(9))
-    floor = [measure(other, truth).value for other in others]
+    truth, floor = _floor(metric)
     result = merged(name_of(method))
-    figure = measure(sample(result.draws, result.info["ess"]), truth)
+    merge = dataclasses.replace(
+        truth, values=result.draws, eta=result.draws, ess=result.info["ess"]
+    )
+    figure = registry.get("metric", metric).target(merge, truth)
     # The figure's own standard error and the floor's spread over eight readings.
     error = np.hypot(figure.standard_error, np.std(floor, ddof=1))
     assert figure.value - np.mean(floor) < 3.5 * error
@@ -215,8 +251,8 @@ def test_a_near_singular_covariance_is_named(method: Method) -> None:
     given = everything(shards, 200)
     for draws in (given.values, given.inflated):
         draws[2, :, 2] = draws[2, :, 0] * (1 + 1e-9 * draws[2, :, 1])
-    with pytest.raises(DrawsError, match=r"shard 2, coordinate [02]: a linear combination"):
-        run(method, jax.tree.map(jax.numpy.asarray, given))
+    with pytest.raises(DrawsError, match=r"shard 2, coordinate [02] \(.*\): a linear combination"):
+        run(SMALL[name_of(method)], jax.tree.map(jax.numpy.asarray, given))
 
 
 @pytest.mark.parametrize(
@@ -224,12 +260,40 @@ def test_a_near_singular_covariance_is_named(method: Method) -> None:
     [
         (name, need)
         for name, method in METHODS.items()
-        for need in sorted(method.needs - {"covariance", "reference"})
+        for need in sorted(method.needs - {"covariance", "reference", "data"})
     ],
     indirect=["method"],
 )
 def test_what_is_missing_is_named(method: Method, gaussians: GaussianShards, need: str) -> None:
     field = {"draws": "values", "model": "density"}.get(need, need)
     parts = vars(everything(gaussians, 50)) | {field: None}
-    with pytest.raises(DrawsError, match=re.escape(f"'{name_of(method)}' needs {field}")):
+    with pytest.raises(NotApplicableError, match=re.escape(f"'{name_of(method)}' needs {field}")):
         run(method, Shard(**parts))
+
+
+@those(lambda method: method.spaces < set(KINDS))
+def test_draws_of_another_space_are_not_applicable(method: Method) -> None:
+    codes = Codes(("count",), "codes", 3, lambda codes: codes[:, None].astype(float))
+    if "codes" in method.spaces:
+        pytest.skip("it merges codes")
+    given = Shard(values=jax.numpy.zeros((NUM_SHARDS, 50), int))
+    with pytest.raises(NotApplicableError, match=re.escape(f"{name_of(method)} merges")):
+        run_method(method, name_of(method), given, KEY, 50, codes, EXECUTOR)
+
+
+@those(lambda method: "reference" not in method.needs)
+def test_unequal_shards_are_thinned_and_said_to_be(
+    method: Method, gaussians: GaussianShards
+) -> None:
+    """What a user gives need not be equally many draws of every shard."""
+    given = given_to(method, gaussians, FEW_GIVEN + 30)
+    lists = {
+        field: [np.asarray(shard)[: FEW_GIVEN + 30 - 10 * s] for s, shard in enumerate(array)]
+        for field in ("values", "log_density", "score", "inflated")
+        if (array := getattr(given, field)) is not None
+    }
+    small = settings_of(SMALL[name_of(method)])
+    name = name_of(method).partition("[")[0]
+    result = merge(**lists, method=name, density=given.density, num_draws=FEW_ASKED, **small)
+    assert result.draws.shape == (FEW_ASKED, DIM)
+    assert any("thinned [430, 420, 410, 400]" in line for line in result.info["warnings"])

@@ -22,7 +22,7 @@ from dncbench.running.plan import Cell
 from dncbench.running.prepared import Prepared
 from dncbench.running.status import status, summary_of, untrusted
 from dncbench.storage.files import canonical
-from dncbench.storage.records import RECORD_SCHEMA
+from dncbench.storage.records import RECORD_SCHEMA, validate
 
 
 def run_cell(ready: Prepared, cell: Cell) -> dict[str, Any]:
@@ -34,6 +34,7 @@ def run_cell(ready: Prepared, cell: Cell) -> dict[str, Any]:
     try:
         figures = _merged_and_scored(ready, cell, where)
         canonical(figures)  # raises where a figure cannot be recorded
+        validate(record | figures | {"environment": {}})
         record |= figures
     except NotApplicableError as error:
         record |= {"status": "not applicable", "reason": str(error), "metrics": {}}

@@ -9,11 +9,16 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """A registered name: it becomes the name of a folder."""
 
-_ID = re.compile(rf"{NAME}@[0-9]+( \+ {NAME}@[0-9]+)*")
-_SCHEME = re.compile(r"[a-z][a-z-]*(:[0-9][0-9.e+-]*)?")
+ID = re.compile(rf"{NAME}@[0-9]{{1,9}}")
+"""A name with its version."""
+
+SCHEME = re.compile(r"[a-z][a-z-]{0,39}(:[0-9.][0-9.e+-]{0,39})?")
+"""A split scheme: it becomes part of a file's name."""
+
+_IDS = re.compile(rf"{ID.pattern}( \+ {ID.pattern})*")
 
 
 class Named(NamedTuple):
@@ -130,13 +135,13 @@ class Identity:
         except (KeyError, TypeError) as error:
             raise ValueError(f"its identity lacks {error}") from error
         for named, kind in zip((found.problem, found.method), _KINDS, strict=True):
-            if not (isinstance(named.id, str) and _ID.fullmatch(named.id)):
+            if not (isinstance(named.id, str) and _IDS.fullmatch(named.id)):
                 raise ValueError(f"the {kind}'s id {named.id!r} is not NAME@VERSION")
-        if not (isinstance(found.scheme, str) and _SCHEME.fullmatch(found.scheme)):
+        if not (isinstance(found.scheme, str) and SCHEME.fullmatch(found.scheme)):
             raise ValueError(f"its split scheme {found.scheme!r} is none")
         for number in (found.split, found.seed):
-            if type(number) is not int:
-                raise ValueError(f"its split or seed {number!r} is not a whole number")
+            if type(number) is not int or abs(number) >= 2**63:
+                raise ValueError(f"its split or seed {number!r} is not a whole number of 64 bits")
         for text in (found.problem.label, found.method.label, found.space, found.budget):
             if not (isinstance(text, str) and text):
                 raise ValueError(f"its identity holds {text!r} where a name should be")

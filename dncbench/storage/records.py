@@ -1,7 +1,6 @@
 """Append-only records: one JSON file for each cell (``docs/record.md`` says what is in it)."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dncbench.storage.files import digest, write_atomically
-from dncbench.storage.identity import Identity, identity_of
+from dncbench.storage.identity import ID, Identity, identity_of
 
 RECORD_SCHEMA = 2
 
@@ -86,13 +85,20 @@ def contradicts(recorded: Any, present: Any) -> bool:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A record, or None (and a line on stderr) where the file is not one of this schema."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        record = _parsed(path)
         validate(record)
         return record
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
     print(f"dncbench: {path} is left out: {reason}", file=sys.stderr)
     return None
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not a record: {error}") from error
 
 
 def _refuse(constant: str) -> None:
@@ -114,20 +120,40 @@ def validate(record: Any) -> None:
     for kind in ("problem", "method"):
         _of_types(record["settings"], {kind: dict}, "its settings")
     _of_types(record["reference"], {"grade": str, "failures": list}, "its reference")
-    if record["status"] in SCORED:
-        _of_types(record, _SCORED_FIELDS, "it")
-        for phase, spent in record["seconds"].items():
-            _number(spent, f"seconds of {phase}")
-    elif record["status"] in WITHOUT_FIGURES:
-        _of_types(record, {"reason": str}, "it")
-    else:
+    _texts(record["headline"], "headline")
+    _texts(record["reference"]["failures"], "reference's failures")
+    if record["status"] not in (*SCORED, *WITHOUT_FIGURES):
         raise ValueError(f"its status {record['status']!r} is none")
+    if record["status"] != "ok":
+        _of_types(record, {"reason": str}, "it")
+    if record["status"] in SCORED:
+        _scored(record)
     for metric, figure in record["metrics"].items():
+        if not ID.fullmatch(metric):
+            raise ValueError(f"the metric's id {metric!r} is not NAME@VERSION")
         _of_types(figure, {"noise_floor": dict}, metric)
         for name in ("value", "standard_error"):
             _number(figure.get(name), f"{name} of {metric}")
         for name in ("mean", "sd", "max"):
             _number(figure["noise_floor"].get(name), f"noise floor ({name}) of {metric}")
+
+
+def _scored(record: dict[str, Any]) -> None:
+    """What a cell with figures has beside them."""
+    _of_types(record, _SCORED_FIELDS, "it")
+    _of_types(record["seconds"], dict.fromkeys(_PHASES, (int, float)), "its seconds")
+    for phase, spent in record["seconds"].items():
+        _number(spent, f"seconds of {phase}")
+    _texts(record["warnings"], "warnings")
+    _of_types({"importance": {}, "memory_bytes": {}, "rounds": []} | record, _MAYBE, "it")
+    for program, needed in record.get("memory_bytes", {}).items():
+        _number(needed, f"memory of {program}")
+    if (k_hat := (record.get("importance") or {}).get("k_hat")) is not None:
+        _number(k_hat, "k-hat")
+    for one in record.get("rounds", ()):
+        _of_types(one, {"metrics": dict, "bytes_up": int, "bytes_down": int}, "a round")
+        for metric, error in one["metrics"].items():
+            _number(error, f"{metric} after a round")
 
 
 _ALWAYS: dict[str, type | tuple[type, ...]] = {
@@ -149,6 +175,12 @@ _SCORED_FIELDS: dict[str, type | tuple[type, ...]] = {
     "info": dict,
     "warnings": list,
 }
+_MAYBE: dict[str, type | tuple[type, ...]] = {
+    "importance": (dict, type(None)),
+    "memory_bytes": dict,
+    "rounds": list,
+}
+_PHASES = ("sampling", "sampling_compile", "compile", "fit_slowest_shard", "fit_total", "merge")
 
 
 def _of_types(found: Any, wanted: dict[str, Any], owner: str) -> None:
@@ -161,7 +193,13 @@ def _of_types(found: Any, wanted: dict[str, Any], owner: str) -> None:
             raise ValueError(f"{owner}: {name!r} is {type(found[name]).__name__}")
 
 
+def _texts(found: list[Any], what: str) -> None:
+    for text in found:
+        if not isinstance(text, str):
+            raise ValueError(f"its {what}: {text!r} is not a text")
+
+
 def _number(value: Any, what: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and math.isfinite(value)):
+    if not (number and abs(value) <= sys.float_info.max):  # NaN is not; an int may be larger
         raise ValueError(f"the {what} is {value!r}, not a finite number")

@@ -7,6 +7,7 @@ from handmade import failed, record
 from dncbench.boards import comparison
 from dncbench.cli import main
 from dncbench.errors import DataError
+from dncbench.storage.identity import identity_of
 from dncbench.storage.merge_results import merge_results
 from dncbench.storage.records import Records
 
@@ -112,9 +113,7 @@ def test_merged_results_keep_ours_unless_told_otherwise(two, prefer_theirs: bool
     merged = merge_results(two / "theirs", store, prefer_theirs=prefer_theirs)
     assert [len(each) for each in (merged.added, merged.same, merged.conflicts)] == [1, 1, 1]
     values = {
-        (each["identity"]["method"]["name"], each["identity"]["split"]["index"]): each["metrics"][
-            "mah@1"
-        ]["value"]
+        (identity_of(each).method.name, identity_of(each).split): each["metrics"]["mah@1"]["value"]
         for each in store
     }
     assert values == {

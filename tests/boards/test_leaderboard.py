@@ -163,17 +163,16 @@ def test_other_terms_are_another_board(other):
     assert len(found) == 2
 
 
-def test_other_contents_of_a_budget_or_another_space_are_another_board():
-    changed, natural = record(), record()
-    changed["identity"]["budget"]["num_draws"] = 99
+def test_a_changed_budget_or_another_space_is_another_board():
+    changed, natural = record(budget="smoke[num_draws=96]"), record()
     natural["identity"]["space"] = "natural"
     assert len(boards([record(), changed, natural])) == 3
 
 
 def test_problems_and_budgets_can_be_picked():
     records = [record(), record(problem="other"), record(budget="quick")]
-    assert {board.problem for board in boards(records, problems=["other"])} == {"other"}
-    assert {board.budget for board in boards(records, budgets=["quick"])} == {"quick"}
+    assert {board.terms.problem for board in boards(records, problems=["other"])} == {"other"}
+    assert {board.terms.budget for board in boards(records, budgets=["quick"])} == {"quick"}
     assert boards(records, problems=["neither"]) == []
     assert boards([]) == []
 
@@ -252,15 +251,24 @@ def test_seconds_are_means_and_compiling_counts_once():
     assert row.bytes == 57_600
 
 
-def test_peak_memory_is_the_largest_of_the_processes_that_are_known():
-    peaks = [{"peak_memory_mib": 300}, {"peak_memory_mib": 700}, {}]
-    records = [record(split=split, environment=each) for split, each in enumerate(peaks)]
-    board = _board(records)
-    assert _row(board, "alpha").peak_memory_mib == 700
-    (line,) = csv.DictReader(io.StringIO(to_csv([board])))
-    assert line["peak memory MiB"] == "700"
-    assert cells(board)[0][header(board).index("peak MiB")] == "700"
-    assert _row(_board([record()]), "alpha").peak_memory_mib is None
+def test_memory_is_that_of_the_largest_program_of_the_splits_that_say():
+    needs = [{"fit": 300 << 20, "merge": 1}, {"fit": 2, "merge": 700 << 20}]
+    records = [record(split=split, memory_bytes=each) for split, each in enumerate(needs)]
+    board = _board([*records, record(split=2), record("beta")])
+    assert _row(board, "alpha").memory_mib == 700
+    assert _row(board, "beta").memory_mib is None
+    by_method = {line["method"]: line for line in csv.DictReader(io.StringIO(to_csv([board])))}
+    assert by_method["alpha"]["memory MiB"] == "700"
+    assert by_method["beta"]["memory MiB"] == ""
+    shown = {row[0]: row[header(board).index("MiB")] for row in cells(board)}
+    assert (shown["alpha"], shown["beta"]) == ("700", "-")
+
+
+@pytest.mark.parametrize("untold", [{}, {"memory_bytes": {}}, {"memory_bytes": {"fit": 0}}])
+def test_memory_has_no_column_where_no_record_says(untold):
+    board = _board([record(**untold)])
+    assert _row(board, "alpha").memory_mib is None
+    assert "MiB" not in header(board)
 
 
 @pytest.mark.parametrize(
@@ -284,9 +292,7 @@ def test_row_without_a_quiet_record_has_no_seconds():
 def test_of_two_records_of_a_cell_the_newest_counts():
     older = record(values={"mah@1": 9.0}, created="2024-01-01T00:00:00+00:00")
     newer = record(values={"mah@1": 3.0}, created="2024-01-02T00:00:00+00:00")
-    newer["identity"] = newer["identity"] | {
-        "method": newer["identity"]["method"] | {"settings": {"added": 1}}
-    }
+    newer["settings"]["method"] = {"added": 1}
     for records in ([older, newer], [newer, older]):
         row = _row(_board(records), "alpha")
         assert (row.splits, row.scores["mah@1"].mean) == (1, 3.0)

@@ -31,11 +31,11 @@ def test_csv_reads_back_to_the_same_figures(found):
     assert len(lines) == len(rows) == 4
     for line, (board, row) in zip(lines, rows, strict=True):
         assert (line["problem"], line["scheme"], line["budget"], line["seed"], line["space"]) == (
-            board.problem,
-            board.scheme,
-            board.budget,
-            str(board.seed),
-            board.space,
+            board.terms.problem,
+            board.terms.scheme,
+            board.terms.budget,
+            str(board.terms.seed),
+            board.terms.space,
         )
         assert (line["method"], line["track"]) == (row.method, row.track)
         assert (int(line["splits"]), line["notes"]) == (row.splits, "; ".join(row.notes))
@@ -52,7 +52,7 @@ def test_csv_reads_back_to_the_same_figures(found):
 
 def test_json_reads_back_to_the_same_figures(found):
     read = json.loads(to_json(found))
-    assert [board["seed"] for board in read] == [board.seed for board in found]
+    assert [board["terms"] for board in read] == [vars(board.terms) for board in found]
     for plain, board in zip(read, found, strict=True):
         assert plain["floor"] == board.floor
         for each, row in zip(plain["rows"], board.rows, strict=True):

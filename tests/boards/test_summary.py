@@ -6,13 +6,13 @@ import json
 from dataclasses import fields
 
 import pytest
-from dncbench.report.readme import BEGIN, END, update
 from handmade import failed, record
 
 from dncbench.boards import summary_tables
 from dncbench.boards.leaderboard import boards
 from dncbench.boards.summary import Line, Summary, summaries
 from dncbench.errors import DataError
+from dncbench.report.publish import BEGIN, END, update_readme
 
 FLOOR = (0.5, 0.01)
 
@@ -204,13 +204,13 @@ def test_latex_escapes_and_closes_what_it_opens(found) -> None:
 def test_a_block_is_replaced_between_its_marks(found, tmp_path) -> None:
     file = tmp_path / "README.md"
     file.write_text(f"before\n{BEGIN}\nobsolete\n{END}\nafter\n")
-    update(file, found)
+    update_readme(file, found)
     text = file.read_text()
     assert text.startswith(f"before\n{BEGIN}\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "| alpha |" in text
     assert "obsolete" not in text
-    update(file, found)
+    update_readme(file, found)
     assert file.read_text() == text
 
 
@@ -218,7 +218,7 @@ def test_a_file_without_marks_is_left_alone(found, tmp_path) -> None:
     file = tmp_path / "README.md"
     file.write_text("nothing here\n")
     with pytest.raises(DataError, match="no leaderboard block"):
-        update(file, found)
+        update_readme(file, found)
     file.write_text(f"{BEGIN}\n{END}\n")
     with pytest.raises(DataError, match="at least two problems"):
-        update(file, [])
+        update_readme(file, [])

@@ -10,6 +10,7 @@ from handmade import record
 
 from dncbench.storage.cache import Cache
 from dncbench.storage.files import canonical, digest, write_atomically
+from dncbench.storage.identity import identity_of
 from dncbench.storage.records import Records, read_record
 
 KEY = {"problem": "tiny@1", "split": 0, "sampler": {"draws": 10, "share": 0.5}}
@@ -50,8 +51,10 @@ def test_no_key_info_or_record_may_be_nan(cache, tmp_path, bad):
         cache.path("draws", {"a": bad})
     with pytest.raises(ValueError, match="JSON compliant"):
         cache.put("draws", KEY, _arrays(), {"a": bad})
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(ValueError, match="the value of mah@1 is"):
         Records(tmp_path).put(record(values={"mah@1": bad}))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Records(tmp_path).put(record(info={"ess": bad}))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -176,7 +179,7 @@ def test_file_appears_whole_and_under_its_name_only(tmp_path, monkeypatch):
 def test_record_reads_back_as_it_was_written(tmp_path):
     records, made = Records(tmp_path), record("alpha", 3, {"mah@1": 0.1 + 0.2})
     path = records.put(made)
-    assert records.get(made["identity"]) == made
+    assert records.get(identity_of(made)) == made
     assert list(records) == [made]
     assert path.parent == tmp_path / "records" / "made" / "alpha"
     assert path.name == f"random-3-0-{digest(made['identity'])[:12]}.json"
@@ -212,22 +215,23 @@ def test_put_replaces_the_record_of_the_same_cell(tmp_path):
 
 
 def test_no_record_is_none_and_no_folder_is_empty(tmp_path):
-    assert Records(tmp_path / "none").get(record()["identity"]) is None
+    assert Records(tmp_path / "none").get(identity_of(record())) is None
     assert list(Records(tmp_path / "none")) == []
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"schema": 99, "identity": {}}', "has schema 99, this version reads 1"),
-        ('{"name": "package"}', "is not a record"),
-        ('{"schema": 1}', "is not a record"),
-        ("[1, 2]", "is not a record"),
-        ("null", "is not a record"),
-        ('"schema"', "is not a record"),
-        ("", "is not a record"),
-        ('{"schema": 1, "identity": {"pro', "is not a record"),
-        ('{"schema": 1, "identity": {}, "metrics": {"mah@1": NaN}}', "is not a record"),
+        ('{"schema": 99, "identity": {}}', "it has schema 99, this version reads 2"),
+        ('{"schema": 1, "identity": {}}', "it has schema 1, this version reads 2"),
+        ('{"name": "package"}', "it is not a record"),
+        ('{"schema": 2}', "it lacks 'identity'"),
+        ("[1, 2]", "it is not a record"),
+        ("null", "it is not a record"),
+        ('"schema"', "it is not a record"),
+        ("", "it is not a record"),
+        ('{"schema": 2, "identity": {"pro', "it is not a record"),
+        ('{"schema": 2, "identity": {}, "metrics": {"mah@1": NaN}}', "it is not a record: NaN"),
     ],
 )
 def test_what_is_no_record_of_this_schema_is_left_out_with_a_line(tmp_path, capsys, text, reason):
@@ -236,8 +240,7 @@ def test_what_is_no_record_of_this_schema_is_left_out_with_a_line(tmp_path, caps
     path.write_text(text)
     assert list(records) == [good]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"dncbench: {path} {reason}")
-    assert line.endswith("left out")
+    assert line.startswith(f"dncbench: {path} is left out: {reason}")
 
 
 def test_binary_file_is_left_out_with_a_line(tmp_path, capsys):
