@@ -59,7 +59,8 @@ def bibtex(named: Mapping[Kind, Iterable[str]]) -> str:
     """BibTeX of the suite and of what is named, each entry once, sorted by key.
 
     Args:
-        named: names by kind; "all" stands for everything registered.
+        named: names by kind, a method's with its correction where it has one; "all" stands
+            for everything registered.
 
     Raises:
         UnknownNameError, ContractError: as :func:`of`.
@@ -68,7 +69,14 @@ def bibtex(named: Mapping[Kind, Iterable[str]]) -> str:
     found = {each: known[each] for each in ALWAYS}
     for kind, names in named.items():
         for name in names:
-            known_names = [entry.name for entry in registry.entries(kind)]
-            for each in known_names if name == "all" else [name.partition("[")[0]]:
-                found |= {key(entry): entry for entry in of(kind, each)}
+            for each, one in _parts(kind, name):
+                found |= {key(entry): entry for entry in of(each, one)}
     return "\n\n".join(found[each] for each in sorted(found)) + "\n"
+
+
+def _parts(kind: Kind, name: str) -> list[tuple[Kind, str]]:
+    """Kind and name of everything that ``name`` stands for, without settings."""
+    if name == "all":
+        return [(kind, entry.name) for entry in registry.entries(kind)]
+    first, *corrections = (part.partition("[")[0].strip() for part in name.split(" + "))
+    return [(kind, first), *(("correction", each) for each in corrections)]

@@ -221,12 +221,18 @@ class Method(eqx.Module):
             )
         rounds = getattr(subclass, "num_rounds", 1)
         several = isinstance(rounds, property) or rounds > 1
-        required: list[tuple[str, ...]] = [("fit", "begin"), ("merge", "finish")]
-        required += [("aggregate",), ("answer",)] if several else []
-        for names in required:
-            if all(getattr(subclass, name) is getattr(Method, name) for name in names):
-                several_said = "num_rounds may exceed 1, so it" if len(names) == 1 else "it"
-                return f"{several_said} must define {' or '.join(names)}"
+        required: dict[str, list[tuple[str, ...]]] = {
+            "it": [("fit", "begin"), ("merge", "finish")],
+            "num_rounds may exceed 1, so it": [("aggregate",), ("answer",)] if several else [],
+        }
+        for who, steps in required.items():
+            missing = [
+                " or ".join(names)
+                for names in steps
+                if all(getattr(subclass, name) is getattr(Method, name) for name in names)
+            ]
+            if missing:
+                return f"{who} must define {', and '.join(missing)}"
         return None
 
 

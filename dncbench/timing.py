@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
+import numpy as np
 
 
 class Timed(NamedTuple):
@@ -42,7 +43,7 @@ class Program:
 
     def __call__(self, *arguments: Any) -> Timed:
         """Run the function; see :class:`Timed`."""
-        dynamic, static = eqx.partition(arguments, eqx.is_array)
+        dynamic, static = eqx.partition(arguments, _is_array)
         static_leaves, structure = jax.tree.flatten(static)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(dynamic))
         signature = (structure, tuple(static_leaves), shapes, jax.tree.structure(dynamic))
@@ -70,6 +71,11 @@ class Program:
     def num_compiled(self) -> int:
         """How many shapes of arguments it was compiled for."""
         return len(self._compiled)
+
+
+def _is_array(leaf: Any) -> bool:
+    """Whether it is traced: NumPy's arrays are, which steps that are not compiled return."""
+    return isinstance(leaf, jax.Array | np.ndarray)
 
 
 def timed(function: Callable, *arguments: Any) -> Timed:

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from dncbench import precision as precision  # moments and inverses need float64
 
@@ -116,12 +116,12 @@ def shuffled(
     return jnp.take_along_axis(draws, rows[:, :, None], axis=1)
 
 
-def thinned(draws: Float[Array, "S T d"], num_draws: int) -> Float[Array, "S each d"]:
+def thinned(draws: Shaped[Array, "S T *d"], num_draws: int) -> Shaped[Array, "S each *d"]:
     """Evenly thinned draws, ceil(num_draws / S) of each shard, for :func:`pooled`."""
     each = -(-num_draws // len(draws))
-    return draws[:, (jnp.arange(each) * draws.shape[1]) // each]
+    return draws[:, evenly(draws.shape[1], each)]
 
 
-def pooled(draws: Float[Array, "S each d"], num_draws: int) -> Float[Array, "num_draws d"]:
+def pooled(draws: Shaped[Array, "S each *d"], num_draws: int) -> Shaped[Array, "num_draws *d"]:
     """The shards' draws thrown together, one of each shard in turn."""
-    return jnp.swapaxes(draws, 0, 1).reshape(-1, draws.shape[2])[:num_draws]
+    return jnp.swapaxes(draws, 0, 1).reshape(-1, *draws.shape[2:])[:num_draws]

@@ -9,7 +9,9 @@ from dncbench.cli import main
 from dncbench.errors import ContractError
 
 EVERYTHING = [
-    (kind, entry.name) for kind in ("method", "problem") for entry in registry.entries(kind)
+    (kind, entry.name)
+    for kind in ("method", "correction", "problem")
+    for entry in registry.entries(kind)
 ]
 
 
@@ -40,6 +42,14 @@ def test_the_command_prints_each_entry_once() -> None:
         for part in ["@" + part.removeprefix("@")]
     ]
     assert keys == sorted({*citations.ALWAYS, "neiswanger2014", "hopkins1999", "trojan2024"})
+
+
+def test_a_correction_is_cited_with_the_merge_that_it_follows() -> None:
+    merge, corrected = (
+        {citations.key(entry) for entry in citations.bibtex({"method": [spec]}).split("\n\n")}
+        for spec in ("consensus[weights=shard]", "consensus[weights=shard] + psis")
+    )
+    assert corrected == merge | {"vehtari2024"} > merge
 
 
 @pytest.mark.usefixtures("clean_registry")

@@ -7,10 +7,19 @@ import sys
 import pytest
 from handmade import REPOSITORY, Whole, import_shipped, registered_names
 
-from dncbench import Method, Problem, register_method, register_metric, register_problem, registry
+from dncbench import (
+    Method,
+    Posterior,
+    Problem,
+    register_correction,
+    register_method,
+    register_metric,
+    register_problem,
+    registry,
+)
 from dncbench.errors import ContractError, UnknownNameError
 
-KINDS = ("problem", "method", "metric")
+KINDS = ("problem", "method", "correction", "metric")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,7 +27,7 @@ def _shipped_imported():
     import_shipped()
 
 
-class WholeProblem(Problem):
+class WholeProblem(Posterior):
     """A problem that misses nothing."""
 
     num_shards: int = 2
@@ -44,6 +53,7 @@ class WholeProblem(Problem):
         ("problem", "spambas", "spambase"),
         ("method", "consenus", "consensus"),
         ("method", "swis-product", "swiss-product"),
+        ("correction", "psi", "psis"),
         ("metric", "mahh", "mah"),
     ],
 )
@@ -119,14 +129,17 @@ def test_method_that_misses_parts_is_refused_with_theirnames():
     class Half(Method):
         """Has no merge and no fit."""
 
-    with pytest.raises(ContractError, match=r"method 'half'.*Half misses fit, merge;"):
+    with pytest.raises(
+        ContractError,
+        match="method 'half': class Half: it must define fit or begin, and merge or finish",
+    ):
         register_method("half")(Half)
     assert "half" not in registered_names("method")
 
 
 @pytest.mark.usefixtures("clean_registry")
 def test_problem_that_misses_parts_is_refused_with_theirnames():
-    class Half(Problem):
+    class Half(Posterior):
         """Has data and shards only."""
 
         num_shards: int = 2
@@ -137,6 +150,29 @@ def test_problem_that_misses_parts_is_refused_with_theirnames():
     with pytest.raises(ContractError, match=r"Half misses dim, log_likelihood, log_prior;"):
         register_problem("half")(Half)
     assert "half" not in registered_names("problem")
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_problem_of_no_space_is_refused():
+    class Nowhere(Problem):
+        """Nobody knows what its draws are."""
+
+        num_shards: int = 2
+
+    with pytest.raises(ContractError, match=r"Nowhere misses space; see help\(dncbench\.Problem"):
+        register_problem("nowhere")(Nowhere)
+
+
+@pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize(
+    "name", ["../escaped", "a b", "", ".hidden", "a@1", "a[b]", "ä", "a" * 101]
+)
+def test_a_name_that_could_be_no_folder_of_records_is_refused(name):
+    for register in (register_method(name), register_correction(name)):
+        with pytest.raises(ContractError, match="folders of records are called so"):
+            register(Whole)
+    with pytest.raises(ContractError, match="folders of records are called so"):
+        register_metric(name)(lambda one, two: None)
 
 
 @pytest.mark.usefixtures("clean_registry")

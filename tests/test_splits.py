@@ -167,6 +167,10 @@ def test_unknown_scheme_suggests_the_nearest(scheme, suggestion):
         ("sizes:1.5", "RATIO must be above 0 and at most 1"),
         ("random:3", "takes no number; drop ':3'"),
         ("sorted-by-label:", "takes no number; drop ':'"),
+        ("sizes: 0.5", "write sizes:0.5$"),
+        ("dirichlet:1_0", "write dirichlet:10$"),
+        ("dirichlet:+3", "write dirichlet:3$"),
+        ("dirichlet:1E3", "write dirichlet:1000$"),
     ],
 )
 def test_bad_number_is_refused_saying_what_to_write(scheme, complaint):

@@ -81,7 +81,7 @@ class Row:
     tried: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     bytes: int | None = None
-    memory_mib: int | None = None
+    memory_mib: float | None = None
     k_hat: float | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -312,7 +312,7 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
     if scored:
         row.bytes = round(np.mean([record["bytes_communicated"] for record in scored]))
     needed = [max(record.get("memory_bytes", {}).values(), default=0) for record in scored]
-    row.memory_mib = round(max(needed) / 2**20) if any(needed) else None
+    row.memory_mib = max(needed) / 2**20 if any(needed) else None
     k_hats = [(record.get("importance") or {}).get("k_hat") for record in scored]
     row.k_hat = max((k_hat for k_hat in k_hats if k_hat is not None), default=None)
     if len(timed) < len(scored):

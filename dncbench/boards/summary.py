@@ -17,7 +17,6 @@ from scipy.stats import rankdata
 from dncbench import registry
 from dncbench.boards.leaderboard import REFERENCE_TRACK, Board
 from dncbench.boards.ranking import Resampled, resample, standings
-from dncbench.configure import parse
 
 
 @dataclass
@@ -79,7 +78,8 @@ def summaries(boards: Sequence[Board]) -> list[Summary]:
     grouped: dict[tuple[str, int, tuple[str, ...]], list[Board]] = {}
     unranked = {entry.name for entry in registry.entries("problem") if not entry.ranked}
     for board in boards:
-        if board.ranking and _name(board) not in unranked:
+        solved = any(row.doublings for row in board.rows if row.track != REFERENCE_TRACK)
+        if solved and _name(board) not in unranked:
             alike = board.terms.budget, board.terms.seed, tuple(board.ranking)
             grouped.setdefault(alike, []).append(board)
     return [_summarise(group) for group in grouped.values() if len(group) > 1]
@@ -149,7 +149,7 @@ def title_of(board: Board) -> str:
 
 def _name(board: Board) -> str:
     """The problem's name, without settings."""
-    return parse(board.terms.problem)[0]
+    return board.terms.problem.partition("[")[0]
 
 
 def _weights(boards: Sequence[Board]) -> list[float]:

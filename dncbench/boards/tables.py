@@ -127,7 +127,7 @@ def cells(board: Board) -> list[list[str]]:
             str(row.splits),
             *(seconds_text(row.seconds.get(phase)) for phase in SECONDS_COLUMNS),
             bytes_text(row.bytes),
-            *(["-" if row.memory_mib is None else str(row.memory_mib)] * _has_memory(board)),
+            *(["-" if row.memory_mib is None else f"{row.memory_mib:.3g}"] * _has_memory(board)),
         ]
         for row in board.rows
     ]

@@ -5,16 +5,18 @@ import click
 from dncbench import registry
 from dncbench.cli import options, terminal
 
+KINDS = ["problems", "methods", "corrections", "metrics"]
+
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(["problems", "methods", "metrics"]), required=False)
+@click.argument("kind", type=click.Choice(KINDS), required=False)
 @options.with_plugins
 def list_(kind: str | None) -> None:
-    """List what is registered: problems, methods, metrics, or all three."""
+    """List what is registered: problems, methods, corrections, metrics, or all of them."""
     from rich.table import Table
 
     console = terminal.console()
-    for each in [kind] if kind else ["problems", "methods", "metrics"]:
+    for each in [kind] if kind else KINDS:
         table = Table(title=each, title_justify="left", box=None, pad_edge=False)
         table.add_column("id", no_wrap=True)
         table.add_column("")
@@ -30,7 +32,7 @@ def list_(kind: str | None) -> None:
 @click.argument("name")
 @options.with_plugins
 def show(name: str) -> None:
-    """Describe a problem, method or metric: settings with defaults, source, what it uses.
+    """Describe what is registered: settings with defaults, source, what it uses.
 
     \b
     Examples:
@@ -44,7 +46,7 @@ def show(name: str) -> None:
 
     known = {
         entry.name: kind
-        for kind in ("metric", "method", "problem")
+        for kind in ("metric", "correction", "method", "problem")
         for entry in registry.entries(kind)
     }
     base = name.partition("[")[0]
@@ -53,9 +55,9 @@ def show(name: str) -> None:
             f"nothing is called {base!r}{nearest(base, known)}; 'dncbench list' shows all"
         )
     kind = known[base]
-    if kind == "metric":
-        entry = registry.get("metric", base)
-        click.echo(f"{entry.id} (metric)\n\n{inspect.getdoc(entry.target)}")
+    if kind in ("metric", "correction"):
+        entry = registry.get(kind, base)
+        click.echo(f"{entry.id} ({kind})\n\n{inspect.getdoc(entry.target)}")
         return
     entry, instance = configure(kind, name)  # type: ignore[arg-type]
     click.echo(f"{entry.id} ({kind})\n\n{inspect.getdoc(entry.target)}\n")
@@ -63,7 +65,7 @@ def show(name: str) -> None:
         click.echo(f"  {key} = {value}")
     if kind == "problem":
         click.echo(f"\n  dimension: {instance.dim}\n  shards: {instance.num_shards}")
-        click.echo(f"  parameters: {_shortened(instance.parameter_names)}")
+        click.echo(f"  parameters: {_shortened(instance.space.names)}")
         click.echo(f"  source: {instance.source or 'not stated'}")
     else:
         click.echo(f"\n  track: {instance.track()}\n  needs: {', '.join(sorted(instance.needs))}")
@@ -79,7 +81,7 @@ def cite(methods: tuple[str, ...], problems: tuple[str, ...]) -> None:
     \b
     Examples:
       dncbench cite --method all > methods.bib
-      dncbench cite --method swiss --problem spambase
+      dncbench cite --method "swiss + psis" --problem spambase
     """
     from dncbench import citations
 

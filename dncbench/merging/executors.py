@@ -129,11 +129,18 @@ def _one_by_one(
     """Called with NumPy arrays, shard by shard; states and messages are lists."""
     asked = []
     for s, key in enumerate(keys):
-        shard = jax.tree.map(
-            lambda leaf: np.asarray(leaf) if eqx.is_array(leaf) else leaf, one(shards, s)
-        )
         sent = () if step == "begin" else (state[s], broadcast)
-        asked.append(timed(getattr(method, step), shard, *sent, key))
+        arguments = in_numpy((one(shards, s), *sent))
+        asked.append(timed(getattr(method, step), *arguments, key))
     states, messages = zip(*(each.value for each in asked), strict=True)
     seconds = tuple(each.run for each in asked)
     return Asked(list(states), list(messages), 0.0, sum(seconds), seconds)
+
+
+def in_numpy(tree: Any) -> Any:
+    """A pytree with NumPy's arrays instead of JAX's; random keys, which NumPy has not, stay."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if _is_plain(leaf) else leaf, tree)
+
+
+def _is_plain(leaf: Any) -> bool:
+    return eqx.is_array(leaf) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

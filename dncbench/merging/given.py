@@ -8,6 +8,7 @@ import numpy as np
 from dncbench.configure import configure, label
 from dncbench.draws import evenly
 from dncbench.errors import DrawsError, NotApplicableError
+from dncbench.merging.inputs import MissingError
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import Shard
 from dncbench.precision import derive_key
@@ -67,6 +68,8 @@ def merge(
         result = run_method(
             configured, entry.name, shards, derive_key(seed, entry.name), num_draws, space
         )
+    except MissingError as error:
+        raise DrawsError(f"{error}: {error.hint}") from error
     except NotApplicableError as error:
         raise DrawsError(str(error)) from error
     result.info["method"] = label(entry, configured)

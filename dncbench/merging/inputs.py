@@ -16,6 +16,18 @@ from dncbench.space import Space
 _SINGULAR = 1e-10  # smallest eigenvalue of a correlation matrix that still has digits left
 
 
+class MissingError(NotApplicableError):
+    """A method needs something that nobody has.
+
+    Attributes:
+        hint: what to do about it, for somebody who merges draws of their own.
+    """
+
+    def __init__(self, name: str, field: str) -> None:
+        super().__init__(f"method {name!r} needs {field}, which was not given")
+        self.hint = f"pass {field}={_HINTS.get(field, '')}"
+
+
 _FIELD = {"draws": "values", "model": "density"}
 _HINTS = {
     "inflated": "; for plain subposterior draws use 'swiss-product' or 'consensus'",
@@ -53,10 +65,7 @@ def only_needed(method: Method, name: str, shards: Shard, space: Space) -> Shard
         fields = {_FIELD.get(need, need) for need in method.needs - {"covariance"}}
     for field in sorted(fields):
         if getattr(shards, field) is None:
-            raise NotApplicableError(
-                f"method {name!r} needs {field}, which was not given: "
-                f"pass {field}={_HINTS.get(field, '')}"
-            )
+            raise MissingError(name, field)
     if "data" in fields:
         fields |= {"mask", "problem"}
     kept = {field: getattr(shards, field) for field in fields}

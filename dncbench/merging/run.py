@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from dncbench.errors import ContractError, DrawsError
-from dncbench.merging.executors import Asked, Executor, Local
+from dncbench.merging.executors import Asked, Executor, Local, in_numpy
 from dncbench.merging.inputs import check_draws, only_needed, warnings_about
 from dncbench.method import Method, Shard
 from dncbench.space import Space
@@ -210,7 +210,7 @@ def _rounds(
 def _at_server(method: Method, step: str, *arguments: Any) -> Timed:
     of_contract = "aggregate" if step == "aggregate_last" else step
     if of_contract in method.untraced or (of_contract == "initial_server" and method.untraced):
-        return timed(getattr(method, step), *arguments)
+        return timed(getattr(method, step), *in_numpy(arguments))
     if step == "initial_server" and type(method).initial_server is Method.initial_server:
         return Timed(None, 0.0, 0.0)
     return _server_program(step)(method, *arguments)

@@ -189,7 +189,7 @@ def _facts(row: Row, records: list[dict[str, Any]]) -> list[list[str]]:
         if known:
             facts.append([text, f"{choose(known):.4g}"])
     if row.memory_mib is not None:
-        facts.append(["memory of its largest program", f"{row.memory_mib} MiB"])
+        facts.append(["memory of its largest program", f"{row.memory_mib:.3g} MiB"])
     return facts
 
 

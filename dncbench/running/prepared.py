@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from dncbench.budget import Budget
 from dncbench.configure import settings_of
@@ -239,12 +239,7 @@ class Prepared:
             for shard in range(split.num_shards):
                 error = check_given(density, shard, draws, jax.random.fold_in(key, shard))
                 self._require(error, kind, shard, "do draws() and density() mean the same?")
-        chains = [
-            space.embed(draws.by_chain(s).reshape(-1, *values.shape[2:])).reshape(
-                draws.num_chains, -1, len(space.names)
-            )
-            for s in range(split.num_shards)
-        ]
+        chains = [self._by_chain(draws, shard) for shard in range(split.num_shards)]
         measured = {
             "diagnostics": [diagnostics.summarise(each, space.names) for each in chains],
             "rounds": 1,
@@ -253,6 +248,16 @@ class Prepared:
             "gradient_evaluations": 0,
         }
         return replace(draws, info=measured | draws.info)
+
+    def _by_chain(self, draws: Draws, shard: int) -> Float[np.ndarray, "C T/C p"]:
+        """What a shard's draws stand for, the chains apart."""
+        points = self.problem.space.embed(draws.values[shard])
+        number = draws.num_chains if draws.num_chains > 1 else _STRETCHES
+        length = len(points) // number
+        return points[: number * length].reshape(number, length, -1)
+
+
+_STRETCHES = 4  # that one chain, or independent draws, are cut into, so that they can be compared
 
 
 def prepare(

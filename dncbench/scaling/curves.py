@@ -134,7 +134,9 @@ def study(
         track = next(iter(by_value.values()))[0]["track"]
         curves.append(Curve(method, track, points, _exponents(points)))
     found = {metric for curve in curves for point in curve.points for metric in point.errors}
-    headline = headline_of(record for record in records if identity_of(record).seed == seed)
+    headline = headline_of(
+        record for by_value in cells.values() for each in by_value.values() for record in each
+    )
     first = [metric for metric in (*headline, "sw2") if metric in found]
     return Study(
         axis,

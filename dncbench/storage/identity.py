@@ -145,6 +145,9 @@ class Identity:
         for text in (found.problem.label, found.method.label, found.space, found.budget):
             if not (isinstance(text, str) and text):
                 raise ValueError(f"its identity holds {text!r} where a name should be")
+        for named in (found.problem, found.method):
+            if re.split(r"\[| \+ ", named.label)[0] != named.name:
+                raise ValueError(f"the label {named.label!r} is none of {named.id}")
         return found
 
 

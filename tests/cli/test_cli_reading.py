@@ -95,6 +95,7 @@ def test_help_has_an_example_where_a_command_has_options_of_its_own(command):
         ("toy-logistic[num_shards=3]", ["num_shards = 3", "shards: 3"]),
         ("consensus", ["consensus@1 (method)", "weights = matrix", "needs: covariance, draws"]),
         ("mah", ["mah@1 (metric)"]),
+        ("psis", ["psis@1 (correction)"]),
     ],
 )
 def test_show_describes_settings_and_needs(name, parts):
@@ -175,6 +176,7 @@ LISTED = [
     "semiparametric@1",
     "swiss@1",
     "swiss-product@1",
+    "psis@1",
     "c2st@1",
     "cov@1",
     "coverage@1",
@@ -184,11 +186,13 @@ LISTED = [
     "iad@1",
     "iad-128@1",
     "ksd@1",
+    "log-predictive@1",
     "mah@1",
     "mmd@1",
     "modes@1",
     "skew@1",
     "sw2@1",
+    "tv@1",
 ]
 
 
@@ -232,9 +236,8 @@ def test_no_records_say_how_to_make_some(tmp_path, more):
 def test_a_board_of_a_changed_budget_is_asked_for_by_its_name(tmp_path):
     store = Records(tmp_path)
     for name in ("quick", "quick[num_draws=2000]"):
-        made = record(values={"mah@1": 1.0})
-        made["identity"]["budget"] = budgets.get(name).contents()
-        store.put(made)
+        contents = budgets.get(name).contents()
+        store.put(record(values={"mah@1": 1.0}, budget=name) | {"budget": contents})
     ask = ("leaderboard", "--results", tmp_path, "--format", "csv", "--budget")
     shown = _invoke(*ask, "quick[num_draws=2000,draws_per_shard=10000]")
     assert shown.exit_code == 0, shown.output

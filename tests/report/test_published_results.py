@@ -7,9 +7,15 @@ import pytest
 from handmade import REPOSITORY
 
 from dncbench.boards.summary import summaries
-from dncbench.report import build, readme
+from dncbench.report import build
 from dncbench.report.overview_figure import svg
-from dncbench.report.publish import leaderboard_text, published_boards
+from dncbench.report.publish import (
+    BEGIN,
+    END,
+    leaderboard_text,
+    published_boards,
+    readme_block,
+)
 from dncbench.storage.records import Records, read_record
 
 RESULTS = REPOSITORY / "results"
@@ -50,11 +56,11 @@ def test_the_overview_figure_is_up_to_date(boards) -> None:
 
 def test_the_readmes_block_is_up_to_date(boards) -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    _, begin, rest = text.partition(readme.BEGIN)
-    block, end, _ = rest.partition(readme.END)
+    _, begin, rest = text.partition(BEGIN)
+    block, end, _ = rest.partition(END)
     assert begin, "README.md has no leaderboard block"
     assert end, "README.md has no end of its leaderboard block"
-    assert block == readme.block(summaries(boards)), REMEDY
+    assert block == readme_block(summaries(boards)), REMEDY
 
 
 def test_the_reports_cells_are_up_to_date(tmp_path) -> None:

@@ -151,7 +151,7 @@ def test_a_cell_says_where_it_comes_from(shown):
         "packages": "numpy 2.0",
     }
     assert good["created"] == "2024-01-01"
-    assert ["peak memory of the process", "300 MiB"] in good["facts"]
+    assert ["memory of its largest program", "300 MiB"] in good["facts"]
     figures = {line[0]: line[1:] for line in good["figures"]}
     assert figures["mah@1"] == ["0.560 (0.010)*°", "0.0058", "0.5 ± 0.1", "1.1", "1"]
 

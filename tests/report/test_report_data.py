@@ -17,7 +17,7 @@ from dncbench.report import smoothing as densities
 from dncbench.report.cells import command, rank_text
 from dncbench.report.grouping import groups
 from dncbench.report.overlays import WIDTH, contours, overlays, telling
-from dncbench.running import run as experiment
+from dncbench.running import plan as experiment
 from dncbench.storage.records import Records
 
 # ---------------------------------------------------------------- heights
@@ -79,7 +79,7 @@ def test_methods_are_ordered_by_rank_and_a_missing_figure_is_a_last_place():
 
 
 def test_front_holds_what_nothing_reliable_beats_in_both():
-    (board,) = [b for b in boards(report_records()) if b.problem == "made"]
+    (board,) = [b for b in boards(report_records()) if b.terms.problem == "made"]
     points = {p.method: p for p in pareto.points(board, "mah@1")}
     assert "oracle" not in points
     assert {"broken", "apart"}.isdisjoint(points)
@@ -249,6 +249,6 @@ def test_groups_leave_stale_records_and_other_problems_out():
     new = record("a", 1, method_version=2)
     other = record("a", 0, problem="other", method_version=2)
     found = groups([old, new, other])
-    assert [group.board.problem for group in found] == ["made", "other"]
+    assert [group.board.terms.problem for group in found] == ["made", "other"]
     assert found[0].records == {"a": [new]}
-    assert [group.board.problem for group in groups([new, other], ["other"])] == ["other"]
+    assert [group.board.terms.problem for group in groups([new, other], ["other"])] == ["other"]

@@ -23,7 +23,8 @@ def records(
         figures = {f"{name}@1": value + 0.02 * (split - 2) for name, value in values.items()}
         one = record(method, split, figures, problem=problem, budget="quick")
         one["identity"]["space"] = space
-        one["identity"]["problem"] |= {"settings": settings, "label": name}
+        one["identity"]["problem"]["label"] = name
+        one["settings"]["problem"] = settings
         one["identity"]["split"]["scheme"] = scheme
         made.append(one)
     return made

@@ -59,6 +59,8 @@ IDENTITIES = [
     ("identity/space", ["natural"], "its identity holds ['natural']"),
     ("identity/budget", {"name": "smoke"}, "its identity holds {'name': 'smoke'}"),
     ("identity/method/label", 3, "its identity holds 3"),
+    ("identity/method/label", "beta", "the label 'beta' is none of alpha@1"),
+    ("identity/problem/label", "spambase[x=1]", "the label 'spambase[x=1]' is none of made@1"),
     *(
         (f"identity/{part}", GONE, f"its identity lacks '{part.rpartition('/')[2]}'")
         for part in (
@@ -192,10 +194,15 @@ def test_whole_records_of_every_status_are_read(tmp_path) -> None:
         *(failed(status.replace(" ", "-"), status=status) for status in ("failed", "timeout")),
         failed("apart", status="not applicable"),
     ]
-    made.append(changed("identity/method/id", "swiss@1 + psis@2"))
+    corrected = record("swiss", label="swiss[x=1] + psis")
+    made.append(changed("identity/method/id", "swiss@1 + psis@2", corrected))
+    made.append(record("odd", problem="odd", label="odd[", problem_label="odd[a[b"))
     store = Records(tmp_path)
     for each in made:
         validate(each)
         store.put(each)
     assert sorted(map(canonical, store)) == sorted(map(canonical, made))
     assert {path.relative_to(tmp_path).parts[0] for path in tree(tmp_path)} == {"records"}
+    for options in ((), ("--summary",), ("--format", "csv")):
+        shown = CliRunner().invoke(main, ["leaderboard", "--results", str(tmp_path), *options])
+        assert shown.exit_code == 0, shown.output

@@ -1,0 +1,118 @@
+"""Executors: whoever asks the shards, the method sees the same, and so does its reader."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from stateful import NUM_SHARDS, Rumour, SlowRumour, followed, given
+
+from dncbench.configure import configure
+from dncbench.draws import one
+from dncbench.merging import executors
+from dncbench.merging.executors import Asked, Local
+from dncbench.merging.run import MergeResult, run_method
+from dncbench.method import Method, Shard
+from dncbench.space import Real
+from dncbench.timing import Program, forget_programs
+
+
+class ShardByShard:
+    """Asks one shard after another, each as if there were no other, and stacks the answers."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def ask(
+        self, step: str, method: Method, shards: Shard, state: Any, broadcast: Any, keys: Any
+    ) -> Asked:
+        self.steps.append(step)
+        run = eqx.filter_jit(getattr(method, step))
+        answers = [
+            run(one(shards, s), *(() if step == "begin" else (one(state, s), broadcast)), key)
+            for s, key in enumerate(keys)
+        ]
+        states, messages = jax.tree.map(lambda *leaves: jnp.stack(leaves), *answers)
+        return Asked(states, messages, 0.0, 6.0, (1.0, 2.0, 3.0))
+
+
+class Recording(Local):
+    """The executor that ships, and what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+
+    def ask(self, step: str, *more: Any) -> Asked:
+        self.steps.append(step)
+        return super().ask(step, *more)
+
+
+class Bowl(eqx.Module):
+    """A log density."""
+
+    centre: jax.Array
+
+    def __call__(self, eta: jax.Array) -> jax.Array:
+        return -0.5 * jnp.sum((eta - self.centre) ** 2)
+
+
+def merged(method: Method, executor: executors.Executor) -> MergeResult:
+    values = jnp.asarray(given())
+    shards = Shard(values=values, density=Bowl(values.mean(1)))
+    space = Real(("first", "second"), "given")
+    return run_method(method, "mine", shards, jax.random.key(0), 40, space, executor)
+
+
+SHIPPED = ["consensus", "parametric", "consensus + psis"]
+
+
+@pytest.mark.parametrize("method", [Rumour(4), *(configure("method", spec)[1] for spec in SHIPPED)])
+def test_another_executor_gives_the_same_draws(method: Method) -> None:
+    mine, local = ShardByShard(), Recording()
+    first, second = merged(method, mine), merged(method, local)
+    # Programs for one shard and for all of them may add in another order.
+    np.testing.assert_allclose(first.draws, second.draws, rtol=1e-9, atol=1e-9)
+    assert mine.steps == local.steps == ["begin"] + ["answer"] * (method.num_rounds - 1)
+    assert first.bytes_communicated == second.bytes_communicated
+    assert first.info["ess"] == pytest.approx(second.info["ess"], rel=1e-9)
+
+
+def test_the_seconds_are_the_executors() -> None:
+    result = merged(Rumour(4), ShardByShard())
+    assert [each.by_shard for each in result.rounds] == [(1.0, 2.0, 3.0)] * 4
+    assert result.seconds["fit_total"] == 4 * 6.0
+    assert result.seconds["fit_slowest_shard"] == 4 * 3.0
+
+
+@pytest.mark.parametrize("time_alone", [True, False])
+def test_timing_shards_alone_costs_one_more_program_a_step(time_alone: bool) -> None:
+    forget_programs()
+    result = merged(Rumour(4), Local(time_alone))
+    for step in ("begin", "answer"):
+        assert executors._program(step).num_compiled == 1 + time_alone
+    if time_alone:
+        assert all(len(set(each.by_shard)) > 1 for each in result.rounds)
+    else:
+        # An upper bound: that all had answered when the last had.
+        for each in result.rounds:
+            assert each.by_shard == (each.fit_total,) * NUM_SHARDS
+        assert result.seconds["fit_slowest_shard"] == result.seconds["fit_total"]
+
+
+def test_what_is_not_compiled_is_asked_once_and_timed_shard_by_shard() -> None:
+    programs = sum(program.num_compiled for program in Program._all)
+    result = merged(SlowRumour(4), Local())
+    assert sum(program.num_compiled for program in Program._all) == programs
+    np.testing.assert_allclose(result.draws[0], followed(given(), 4)[0][-1], rtol=1e-12)
+    for each in result.rounds:
+        assert each.fit_total == sum(each.by_shard)
+    assert result.memory == {"fit": 0, "merge": 0}
+
+
+def test_a_compiled_step_says_what_memory_it_needs() -> None:
+    result = merged(Rumour(4), Local())
+    assert result.memory["fit"] >= given().nbytes  # the draws are among its arguments
+    assert result.memory["merge"] >= 40 * 2 * 8  # the merged draws are its result
