@@ -35,7 +35,7 @@ class Draws:
     info: dict[str, Any] = field(default_factory=dict)
     conditional_score: bool = False
 
-    def by_chain(self, shard: int) -> Shaped[np.ndarray, "C T/C ..."]:
+    def by_chain(self, shard: int) -> Shaped[np.ndarray, "C each ..."]:
         """One shard's values with the chains apart."""
         values = self.values[shard]
         return values.reshape(self.num_chains, -1, *values.shape[1:])

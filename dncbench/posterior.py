@@ -320,8 +320,8 @@ def sort_labels(problem: Posterior, values: Float[Array, " dim"]) -> Float[Array
 
 
 def deal_labels(
-    problem: Posterior, key: PRNGKeyArray, *arrays: Float[Array, "*N dim"]
-) -> tuple[Float[Array, "*N dim"], ...]:
+    problem: Posterior, key: PRNGKeyArray, *arrays: Float[np.ndarray | Array, "*N dim"]
+) -> tuple[Float[np.ndarray | Array, "*N dim"], ...]:
     """Give every draw, and its score, one of the problem's permutations, at random and the same."""
     if problem.permutations is None:
         return arrays

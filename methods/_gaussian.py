@@ -7,6 +7,7 @@ from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from dncbench import precision as precision  # moments and inverses need float64
+from dncbench.draws import evenly
 
 
 def mean_and_covariance(
@@ -14,7 +15,7 @@ def mean_and_covariance(
 ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
     """Sample mean (d,) and covariance (d, d) with divisor T - 1."""
     mean = jnp.mean(draws, axis=0)
-    centred = draws - mean
+    centred = draws - mean[None, :]
     return mean, centred.T @ centred / (len(draws) - 1)
 
 
@@ -52,13 +53,13 @@ def draw_from_precision(
     """Independent draws from N(mean, precision⁻¹)."""
     factor = jnp.linalg.cholesky(precision)
     noise = jax.random.normal(key, (len(mean), num_draws))
-    return mean + solve_triangular(factor, noise, lower=True, trans=1).T
+    return mean[None, :] + solve_triangular(factor, noise, lower=True, trans=1).T
 
 
 def symmetric_power(matrix: Float[Array, "d d"], power: float) -> Float[Array, "d d"]:
     """A symmetric positive-definite matrix to a real power, by its eigenvalues."""
     values, vectors = jnp.linalg.eigh(matrix)
-    return (vectors * values**power) @ vectors.T
+    return (vectors * (values**power)[None, :]) @ vectors.T
 
 
 class Whitening(eqx.Module):
@@ -76,7 +77,7 @@ class Whitening(eqx.Module):
 
     def positions(self, values: Float[Array, "*T d"]) -> Float[Array, "*T d"]:
         """θ to x."""
-        return (values - self.mean) @ self.inverse_root
+        return (values - jnp.broadcast_to(self.mean, values.shape)) @ self.inverse_root
 
     def scores(self, score: Float[Array, "*T d"]) -> Float[Array, "*T d"]:
         """Gradients with respect to θ to gradients with respect to x: rootᵀ times them."""
@@ -84,15 +85,15 @@ class Whitening(eqx.Module):
 
     def original(self, positions: Float[Array, "*T d"]) -> Float[Array, "*T d"]:
         """Back from x to θ."""
-        return self.mean + positions @ self.root
+        return jnp.broadcast_to(self.mean, positions.shape) + positions @ self.root
 
 
 def whitening(draws: Float[Array, "T d"]) -> Whitening:
     """The whitening of one shard's draws, in their own precision."""
     mean, covariance = mean_and_covariance(draws)
     values, vectors = jnp.linalg.eigh(covariance)
-    root = (vectors * jnp.sqrt(values)) @ vectors.T
-    return Whitening(mean, root, (vectors / jnp.sqrt(values)) @ vectors.T)
+    lengths = jnp.sqrt(values)[None, :]
+    return Whitening(mean, (vectors * lengths) @ vectors.T, (vectors / lengths) @ vectors.T)
 
 
 def shuffled(
@@ -116,12 +117,12 @@ def shuffled(
     return jnp.take_along_axis(draws, rows[:, :, None], axis=1)
 
 
-def thinned(draws: Shaped[Array, "S T *d"], num_draws: int) -> Shaped[Array, "S each *d"]:
+def thinned(draws: Shaped[Array, "S T ..."], num_draws: int) -> Shaped[Array, "S each ..."]:
     """Evenly thinned draws, ceil(num_draws / S) of each shard, for :func:`pooled`."""
     each = -(-num_draws // len(draws))
     return draws[:, evenly(draws.shape[1], each)]
 
 
-def pooled(draws: Shaped[Array, "S each *d"], num_draws: int) -> Shaped[Array, "num_draws *d"]:
+def pooled(draws: Shaped[Array, "S each ..."], num_draws: int) -> Shaped[Array, "num_draws ..."]:
     """The shards' draws thrown together, one of each shard in turn."""
     return jnp.swapaxes(draws, 0, 1).reshape(-1, *draws.shape[2:])[:num_draws]

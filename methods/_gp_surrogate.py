@@ -96,7 +96,7 @@ class _Factors(eqx.Module):
 def _factors(gram: Float[Array, "n n"], noise: Array, beta2: Array, data: Observations) -> _Factors:
     # Zero rows with a one on the diagonal drop out of every sum and determinant exactly.
     kept = data.distinct.astype(gram.dtype)
-    noisy = gram * kept[:, None] * kept + jnp.diag(jnp.where(data.distinct, noise, 1.0))
+    noisy = gram * kept[:, None] * kept[None, :] + jnp.diag(jnp.where(data.distinct, noise, 1.0))
     root = jnp.linalg.cholesky(noisy)
     target = (data.y + beta2 * jnp.sum(data.x**2, axis=-1)) * kept
     design = basis(data.x) * kept[:, None]
@@ -258,7 +258,7 @@ class GaussianProcess(eqx.Module):
 def condition(hyperparameters: Hyperparameters, data: Observations) -> GaussianProcess:
     """The Gaussian process given what was observed: one Cholesky factorisation."""
     h = hyperparameters
-    squared = jnp.sum((data.x[:, None] - data.x) ** 2, axis=-1)
+    squared = jnp.sum((data.x[:, None] - data.x[None]) ** 2, axis=-1)
     gram = h.variance * matern52(squared / h.lengthscale**2)
     f = _factors(gram, h.noise, h.beta2, data)
     b = cho_solve((f.root_a, True), f.weighted)

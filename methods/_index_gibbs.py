@@ -47,9 +47,9 @@ class Mixture(NamedTuple):
         with power 1 the weights W of section 3.3, with power 0 the w of section 3.2.
         """
         mean = jnp.mean(points, axis=0)
-        spread = jnp.sum((points - mean) ** 2, axis=(0, 2))
+        spread = jnp.sum((points - mean[None]) ** 2, axis=(0, 2))
         variance = self.variance + bandwidth**2 / len(points)
-        parametric = -0.5 * jnp.sum(mean**2 / variance, axis=1) - log_gaussian
+        parametric = -0.5 * jnp.sum(mean**2 / variance[None, :], axis=1) - log_gaussian
         return -0.5 * spread / bandwidth**2 + power * parametric
 
     def log_ratio(
@@ -69,7 +69,7 @@ class Mixture(NamedTuple):
         step = new - old
         spread = jnp.sum(step * (new + old - (2.0 * total + step) / num_shards), axis=1)
         variance = self.variance + bandwidth**2 / num_shards
-        pulled = jnp.sum(step * (2.0 * total + step) / variance, axis=1) / num_shards**2
+        pulled = jnp.sum(step * (2.0 * total + step) / variance[None, :], axis=1) / num_shards**2
         return -0.5 * spread / bandwidth**2 - 0.5 * power * pulled
 
 
@@ -287,7 +287,7 @@ def effective_size(
     of the shard's draws.
     """
     num = len(draws)
-    deviations = draws - jnp.mean(draws, axis=0)
+    deviations = draws - jnp.mean(draws, axis=0, keepdims=True)
     independent = jnp.sum(deviations**2, axis=0) / num**2
 
     def excess(clusters: Int[Array, " C"], count: int) -> tuple[Array, Array]:

@@ -33,11 +33,12 @@ class Space(eqx.Module):
 
     def original(self, z: Float[Array, "*N d"]) -> Float[Array, "*N d"]:
         """Back from z to θ, in float64."""
-        return self.mean + z.astype(self.root.dtype) @ self.root.T
+        return jnp.broadcast_to(self.mean, z.shape) + z.astype(self.root.dtype) @ self.root.T
 
     def whitened(self, values: Float[Array, "*N d"]) -> Float[Array, "*N d"]:
         """From θ to z."""
-        return solve_triangular(self.root, (values - self.mean).T, lower=True).T
+        centred = values - jnp.broadcast_to(self.mean, values.shape)
+        return solve_triangular(self.root, centred.T, lower=True).T
 
     def into(self, shard: Whitening) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
         """(B, b) with x = B z + b, the shard-whitened coordinates of a point z.
@@ -224,7 +225,7 @@ def _forgetting(moments: tuple[Array, Array], z: Float[Array, "C d"]) -> tuple[A
     """Running mean and second moment of the chains about it, the past forgotten."""
     mean, covariance = moments
     mean = _MEMORY * mean + (1 - _MEMORY) * jnp.mean(z, axis=0)
-    centred = z - mean
+    centred = z - mean[None, :]
     return mean, _MEMORY * covariance + (1 - _MEMORY) * centred.T @ centred / len(z)
 
 

@@ -62,8 +62,9 @@ class Energy(eqx.Module):
         """∇f at n points; in closed form for ridges, which spares a nested derivative."""
         if self.family == "mlp":
             return jax.vmap(jax.grad(self))(x)
-        active = jax.nn.sigmoid(x @ self.weights.T + self.offsets)
-        return self.linear - x @ self.curvature() - (active * self.amplitudes()) @ self.weights
+        active = jax.nn.sigmoid(x @ self.weights.T + self.offsets[None, :])
+        ridges = (active * self.amplitudes()[None, :]) @ self.weights
+        return self.linear[None, :] - x @ self.curvature() - ridges
 
 
 def initial(key: PRNGKeyArray, dim: int, num_ridges: int, family: str) -> Energy:

@@ -160,7 +160,7 @@ class Flow(Method):
             z, info = sample(
                 lambda z: jnp.sum(product.log_densities(z)), key, num_draws, product.dim
             )
-        outside = jax.vmap(product.distances)(z) > messages.radius
+        outside = jax.vmap(product.distances)(z) > messages.radius[None, :]
         return product.space.original(z), {
             **info,
             "ess": 1.0 / (1.0 / info["ess"] + 1.0 / jnp.min(messages.ess)),

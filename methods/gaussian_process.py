@@ -23,7 +23,6 @@ from dncbench.methods._product_density import sample, whitened_product
 from dncbench.registry import register_method
 
 _TARGETS = ("lognormal", "mean")
-_LEAST_RANGE = 1e-6  # of a shard's log densities; below, they are constant but for rounding
 _CHECKED_DRAWS = 1000
 _MOST_FAR = 0.05  # share of the merged draws
 _NEGLIGIBLE = 0.1  # variance of a log density
@@ -104,12 +103,8 @@ class GaussianProcesses(Method):
         to_x = whitening(shard.values)
         rows = at_most(len(shard.values), self.inducing)
         values, y = shard.values[rows], shard.log_density[rows]
-        y = eqx.error_if(
-            y - jnp.max(y),
-            jnp.max(y) - jnp.min(y) < _LEAST_RANGE,
-            "gp: a shard's log densities are constant; there is nothing to fit",
-        )
-        equal = jnp.all(values[:, None] == values, axis=-1)
+        y = y - jnp.max(y)
+        equal = jnp.all(values[:, None] == values[None], axis=-1)
         distinct = jnp.argmax(equal, axis=1) == jnp.arange(len(values))
         observations = Observations(to_x.positions(values), y, distinct)
         subset = at_most(len(values), self.subset)
@@ -140,7 +135,7 @@ class GaussianProcesses(Method):
         )
         checked = z[at_most(num_draws, _CHECKED_DRAWS)]
         _, variances = jax.vmap(lambda z: _predictions(judging, z))(checked)
-        prior = processes.hyperparameters.variance
+        prior = processes.hyperparameters.variance[None, :]
         far = jnp.mean((variances > 0.5 * prior) & (variances > _NEGLIGIBLE), axis=0)
         total = jnp.maximum(jnp.sum(variances, axis=1), 0.0)  # rounding may take it below 0
         spread = jnp.median(jnp.sqrt(total))

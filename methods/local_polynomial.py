@@ -87,7 +87,7 @@ class Basis:
         for n in range(1, self.degree):
             hermite.append(u * hermite[n] - n * hermite[n - 1])
         table = jnp.stack([h / math.sqrt(math.factorial(n)) for n, h in enumerate(hermite)])
-        return jnp.prod(table[self.exponents, jnp.arange(len(u))], axis=1)
+        return jnp.prod(table[self.exponents, jnp.arange(len(u))[None, :]], axis=1)
 
 
 @register_method("local-polynomial", version=1)
@@ -232,10 +232,10 @@ class LocalPolynomial(Method):
 
     def _design(self, basis: Basis, shard: Message, space: Space) -> _Design:
         """One shard's regression in the coordinates of ``space``."""
-        z = solve_triangular(space.root, (shard.values - space.mean).T, lower=True).T
+        z = space.whitened(shard.values)
         squared = jnp.sum(z**2, axis=1)
         bandwidths = self.bandwidth * 2.0 ** (0.5 * jnp.arange(_WIDENINGS))
-        near = jnp.sum(jnp.exp(-0.5 * squared / bandwidths[:, None] ** 2), axis=1)
+        near = jnp.sum(jnp.exp(-0.5 * squared[None, :] / bandwidths[:, None] ** 2), axis=1)
         bandwidth = bandwidths[jnp.argmax((near >= len(basis)).at[-1].set(True))]
         extrapolated = self._too_far(bandwidth) & (np.sum(basis.exponents, axis=1) > 2)
         # Relative to the nearest draw: however far away it is, its weight does not vanish.
@@ -260,12 +260,12 @@ class LocalPolynomial(Method):
         weight = design.weight * trust.log_density
         share = weight / jnp.sum(weight)
         # Centring eliminates the intercept: a shard's log density has an unknown constant.
-        terms = design.terms - share @ design.terms
+        terms = design.terms - (share @ design.terms)[None, :]
         values = design.log_density - share @ design.log_density
         weight = self.value_weight * weight
         of_scores = jnp.repeat(design.weight * trust.score, design.score.shape[1])
         slopes, scores = design.slopes.reshape(-1, terms.shape[1]), design.score.reshape(-1)
-        normal = (terms.T * weight) @ terms + (slopes.T * of_scores) @ slopes
+        normal = (terms.T * weight[None, :]) @ terms + (slopes.T * of_scores[None, :]) @ slopes
         right = terms.T @ (weight * values) + slopes.T @ (of_scores * scores)
         length = jnp.sqrt(jnp.diag(normal))
         scaled = normal / jnp.outer(length, length) + jnp.diag(design.ridge)
@@ -322,7 +322,8 @@ def _moved(space: Space, log_density: LogDensity, dim: int) -> Space:
     z = _SPREAD * jnp.asarray(_quasi_normal(_POINTS, dim))
     share = jax.nn.softmax(jax.vmap(log_density)(z) + 0.5 * jnp.sum((z / _SPREAD) ** 2, axis=1))
     mean = share @ z
-    covariance = ((z - mean).T * share) @ (z - mean)
+    centred = z - mean[None, :]
+    covariance = (centred.T * share[None, :]) @ centred
     # Where few points carry the weight, the step is held back towards the old coordinates.
     doubt = (dim + 1) / (dim + 1 + 1 / jnp.sum(share**2))
     covariance = (1 - doubt) * covariance + doubt * jnp.eye(dim)

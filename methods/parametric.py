@@ -62,7 +62,7 @@ class Parametric(Method):
         means, precisions, sizes = messages
         mean, precision = product(means, precisions)
         draws = draw_from_precision(key, mean, precision, num_draws)
-        centred = draws - mean
+        centred = draws - mean[None, :]
         return draws, {
             "ess": 1.0 / (1.0 / num_draws + 1.0 / jnp.min(sizes)),
             "log_density": -0.5 * jnp.einsum("ti,ij,tj->t", centred, precision, centred),

@@ -173,7 +173,8 @@ def _student(
     draws = jnp.asarray(draws)
     mean, spread = jnp.mean(draws, axis=0), jnp.std(draws, axis=0)
     dim = len(mean)
-    correlation = jnp.cov(((draws - mean) / spread).T).reshape(dim, dim)
+    standard = (draws - mean[None, :]) / spread[None, :]
+    correlation = jnp.cov(standard.T).reshape(dim, dim)
     # The t's covariance is ν / (ν - 2) of its scale's.
     factor = jnp.linalg.cholesky(correlation) * jnp.sqrt((_DEGREES - 2) / _DEGREES)
     key_normal, key_scale = jax.random.split(key)
@@ -181,4 +182,4 @@ def _student(
     scale = jax.random.gamma(key_scale, _DEGREES / 2, (len(draws),)) * 2 / _DEGREES
     unit = normal / jnp.sqrt(scale)[:, None]
     log_density = -0.5 * (_DEGREES + dim) * jnp.log1p(jnp.sum(unit**2, axis=1) / _DEGREES)
-    return mean + unit @ factor.T * spread, log_density
+    return mean[None, :] + unit @ factor.T * spread[None, :], log_density

@@ -135,10 +135,10 @@ class ScoreSumSde(Method):
         assert shard.score is not None
         mean, covariance = mean_and_covariance(shard.values)
         variances, basis = jnp.linalg.eigh(covariance)
-        scale = jnp.sqrt(variances)
+        scale = jnp.sqrt(variances)[None, :]
         score, shortened = bounded_scores(shard.score @ basis * scale)
         energy, losses = train(
-            (shard.values - mean) @ basis / scale,
+            (shard.values - mean[None, :]) @ basis / scale,
             score,
             key,
             TRAININGS[self.training],
@@ -158,7 +158,7 @@ class ScoreSumSde(Method):
         mean, precision = product(messages.mean, precisions)
         m, s = signal(jnp.array(1.0)), noise(jnp.array(1.0))
         covariance = m**2 * inverse(precision) + s**2 * jnp.eye(dim)
-        start = m * mean + jax.random.normal(key_start, (num_draws, dim)) @ (
+        start = (m * mean)[None, :] + jax.random.normal(key_start, (num_draws, dim)) @ (
             jnp.linalg.cholesky(covariance).T
         )
         # log s²/m² falls by 24; a step times the number of shards must stay below 2.

@@ -77,8 +77,12 @@ class _KernelProduct(Method):
 
     @abc.abstractmethod
     def component(
-        self, average: Float[Array, "N d"], bandwidth: Array, variance: Array, num_shards: int
-    ) -> tuple[Float[Array, "N d"], Float[Array, "*N d"]]:
+        self,
+        average: Float[Array, "N d"],
+        bandwidth: Float[Array, ""] | Float[Array, "N 1"],
+        variance: Float[Array, "1 d"],
+        num_shards: int,
+    ) -> tuple[Float[Array, "N d"], Float[Array, "#N d"]]:
         """Mean and variance of the components with z̄ = ``average``."""
 
     def merge(
@@ -98,7 +102,7 @@ class _KernelProduct(Method):
         )
         chains, bandwidth = annealed.chains, annealed.bandwidth.astype(float)
         average = jnp.mean(chains.points.astype(float), axis=0)
-        mean, variance = self.component(average, bandwidth, mixture.variance, num_shards)
+        mean, variance = self.component(average, bandwidth, mixture.variance[None, :], num_shards)
         z = mean + jnp.sqrt(variance) * jax.random.normal(key_draw, (num_chains, dim))
         ess = effective_size(z, chains.indices, annealed.families, num_available, sizes)
         rows = (jnp.arange(num_draws) * num_chains) // num_draws
@@ -108,7 +112,7 @@ class _KernelProduct(Method):
             distinct < num_chains / 2,
             bandwidth > 1.0,
         )
-        return (centre + z @ root.T)[rows], {
+        return (centre[None, :] + z @ root.T)[rows], {
             "ess": ess,
             "bandwidth": bandwidth,
             "index_acceptance": annealed.acceptance,
@@ -125,7 +129,7 @@ def _mixture(
     centre, precision = product(means, inverses(covariances))
     root = jnp.linalg.cholesky(inverse(precision))
     points = jax.lax.map(
-        lambda rows: solve_triangular(root, (rows - centre).T, lower=True).T, draws
+        lambda rows: solve_triangular(root, (rows - centre[None, :]).T, lower=True).T, draws
     )
     return (
         centre,
@@ -140,7 +144,8 @@ def _log_gaussian(draws: Array, means: Array, covariances: Array) -> Float[Array
     def shard(inputs: tuple[Array, Array, Array]) -> Array:
         rows, mean, covariance = inputs
         factor = jnp.linalg.cholesky(covariance)
-        return -0.5 * jnp.sum(solve_triangular(factor, (rows - mean).T, lower=True) ** 2, axis=0)
+        centred = rows - mean[None, :]
+        return -0.5 * jnp.sum(solve_triangular(factor, centred.T, lower=True) ** 2, axis=0)
 
     return jax.lax.map(shard, (draws, means, covariances))
 
@@ -161,10 +166,14 @@ class Nonparametric(_KernelProduct):
     """
 
     def component(
-        self, average: Float[Array, "N d"], bandwidth: Array, variance: Array, num_shards: int
-    ) -> tuple[Float[Array, "N d"], Float[Array, "*N d"]]:
+        self,
+        average: Float[Array, "N d"],
+        bandwidth: Float[Array, ""] | Float[Array, "N 1"],
+        variance: Float[Array, "1 d"],
+        num_shards: int,
+    ) -> tuple[Float[Array, "N d"], Float[Array, "#N d"]]:
         """N(z̄, h²/S I)."""
-        return average, jnp.full(average.shape[1], bandwidth**2 / num_shards)
+        return average, jnp.full((1, average.shape[1]), bandwidth**2 / num_shards)
 
 
 @register_method("semiparametric", version=1, small="sweeps=10")
@@ -211,8 +220,12 @@ class Semiparametric(_KernelProduct):
         return self.weights == "full"
 
     def component(
-        self, average: Float[Array, "N d"], bandwidth: Array, variance: Array, num_shards: int
-    ) -> tuple[Float[Array, "N d"], Float[Array, "*N d"]]:
+        self,
+        average: Float[Array, "N d"],
+        bandwidth: Float[Array, ""] | Float[Array, "N 1"],
+        variance: Float[Array, "1 d"],
+        num_shards: int,
+    ) -> tuple[Float[Array, "N d"], Float[Array, "#N d"]]:
         """N with precision S/h² I + V⁻¹ and mean that, inverted, times S/h² z̄."""
         kernel = num_shards / bandwidth**2
         return average * kernel / (kernel + 1.0 / variance), 1.0 / (kernel + 1.0 / variance)
@@ -233,7 +246,7 @@ class Semiparametric(_KernelProduct):
         centre, precision = product(means, inverses(covariances))
         # A rotation leaves the kernels as they are and makes the product's covariance diagonal.
         variance, rotation = jnp.linalg.eigh(inverse(precision))
-        points = (draws - centre) @ rotation
+        points = (draws - centre[None, None, :]) @ rotation
         mixture = Mixture(points, _log_gaussian(draws, means, covariances), variance)
         power = jnp.asarray(float(self.full))
 
@@ -248,7 +261,9 @@ class Semiparametric(_KernelProduct):
         chain = start_uniformly(mixture, key_start, 1)
         path: tuple[Array, Array, Array] = jax.lax.scan(step, chain, inputs)[1]
         indices, averages, acceptance = path
-        mean, variance = self.component(averages[:, 0], bandwidth[:, None], variance, num_shards)
+        mean, variance = self.component(
+            averages[:, 0], bandwidth[:, None], variance[None, :], num_shards
+        )
         z = mean + jnp.sqrt(variance) * jax.random.normal(key_draw, (num_draws, dim))
         # Quarters of a chain that has not converged differ, and R-hat says so.
         quarter = num_draws // 4
@@ -256,7 +271,7 @@ class Semiparametric(_KernelProduct):
         accepted = jnp.mean(acceptance[-max(num_draws // 10, 1) :])
         distinct = num_distinct(indices.T)
         raised = (accepted < _STUCK, distinct < num_draws / 2)
-        return centre + z @ rotation.T, {
+        return centre[None, :] + z @ rotation.T, {
             **mixing,
             "bandwidth": bandwidth[-1],
             "index_acceptance": accepted,

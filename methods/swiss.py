@@ -60,7 +60,8 @@ class _AffineMaps(Method):
         target = inverse(self.share(len(draws)) * precision)
         maps = jax.lax.map(lambda own: transformation(target, own), covariances)
         centred = thinned(draws, num_draws) - means[:, None]
-        return pooled(mean + jnp.einsum("sij,stj->sti", maps, centred), num_draws), {}
+        moved = mean[None, None, :] + jnp.einsum("sij,stj->sti", maps, centred)
+        return pooled(moved, num_draws), {}
 
 
 @register_method("swiss", version=1)

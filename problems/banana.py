@@ -40,8 +40,8 @@ class Banana(Posterior):
 
     def data(self, key: PRNGKeyArray) -> dict[str, Float[Array, "n 2"]]:
         """Simulate the observations from ``key``."""
-        noise = jax.random.normal(key, (self.num_observations, 2)) * jnp.array(_NOISE)
-        return {"y": jnp.array(_TRUE) + noise}
+        noise = jax.random.normal(key, (self.num_observations, 2)) * jnp.array(_NOISE)[None, :]
+        return {"y": jnp.array(_TRUE)[None, :] + noise}
 
     def _straight(self, theta: Float[Array, " dim"]) -> Float[Array, " dim"]:
         return jnp.array([theta[0], theta[1] + self.curvature * theta[0] ** 2])

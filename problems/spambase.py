@@ -134,5 +134,5 @@ def _frequencies(key: PRNGKeyArray) -> Float[Array, "n 57"]:
     )
     zero_rate = jnp.concatenate([zero_rate, jnp.zeros(len(_RUNS))])
     shape = (_NUM_EMAILS, len(_COLUMNS))
-    present = jax.random.uniform(key_present, shape) >= zero_rate
-    return present * jnp.exp(location + jax.random.normal(key_value, shape))
+    present = jax.random.uniform(key_present, shape) >= zero_rate[None, :]
+    return present * jnp.exp(location[None, :] + jax.random.normal(key_value, shape))

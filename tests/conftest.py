@@ -1,16 +1,44 @@
-"""Shared fixtures: nothing a test does reaches the user's cache, results or the network."""
+"""Shared fixtures: nothing a test does reaches the user's cache, results or the network.
 
+All tests run strictly: shapes and types of dncbench's annotations are checked at run time, and
+JAX refuses to broadcast over axes that nobody wrote.
+"""
+
+import atexit
 import importlib
 import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("dncbench", "beartype.beartype")  # before the first import of dncbench
+# pytest keeps the modules of tests, those of dncbench/contracts too: it rewrites their asserts.
+sys.meta_path.insert(1, sys.meta_path.pop(0))
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
+# What one process of this session has compiled the others load: workers and subprocesses
+# inherit these from the first.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="dncbench-compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+import dncbench.merging.run
 from dncbench import registry
 from dncbench.contracts.real_data import real_data_folder
+from dncbench.merging.executors import Local
 from dncbench.timing import forget_programs
+
+# Timing each shard alone would compile a second program for every method.
+dncbench.merging.run.EXECUTOR = Local(time_alone=False)
 
 
 @pytest.hookimpl(tryfirst=True)

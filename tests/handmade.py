@@ -71,6 +71,8 @@ def record(
         "bytes_communicated": 57_600,
         "num_draws": 1200,
         "info": {"ess": 1200.0},
+        "importance": None,
+        "metrics_not_applicable": [],
         "shards": {},
         "warnings": [],
         "environment": {},

@@ -28,7 +28,13 @@ def report_records(hostile=""):
         values = {"mah@1": 0.55 + 0.01 * split, "iad@1": 0.5, "skew@1": 0.45}
         records += [
             record("oracle", split, values, track="reference"),
-            record("good", split, values, environment=ENVIRONMENT, memory_bytes={"fit": 300 << 20, "merge": 9}),
+            record(
+                "good",
+                split,
+                values,
+                environment=ENVIRONMENT,
+                memory_bytes={"fit": 300 << 20, "merge": 9},
+            ),
             record(
                 "wild", split, {"mah@1": 2.0, "iad@1": 9.0, "skew@1": 60.0}, track="draws + scores"
             ),

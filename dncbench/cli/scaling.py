@@ -8,7 +8,7 @@ import click
 from dncbench.cli import options, progress_bar, terminal
 
 if TYPE_CHECKING:  # SciPy, which it needs, takes half a second that no other command should wait
-    from dncbench.scaling import Study
+    import dncbench.scaling
 
 
 @click.command()
@@ -127,7 +127,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(int(value) if value.is_integer() else value for value in sorted(found))
 
 
-def _show(studies: "list[Study]", style: str) -> None:
+def _show(studies: "list[dncbench.scaling.Study]", style: str) -> None:
     from dncbench.scaling import tables
 
     if style == "json":
@@ -139,7 +139,7 @@ def _show(studies: "list[Study]", style: str) -> None:
             _print(tables, study)
 
 
-def _print(tables: Any, study: "Study") -> None:
+def _print(tables: Any, study: "dncbench.scaling.Study") -> None:
     from rich.table import Table
 
     screen, table = terminal.console(), Table()

@@ -110,7 +110,7 @@ def print_certificate(
     for check in checks:
         side = "at least" if check.at_least else "at most"
         told = [f"{check.value:.4g}"]
-        told += [f"({side} {check.limit:.4g})"] * (check.limit is not None)
+        told += [] if check.limit is None else [f"({side} {check.limit:.4g})"]
         told += [check.where] * bool(check.where) + ["NOT MET"] * check.failed
         lines.append(f"  {check.name:<{width}}  {'  '.join(told)}")
     lines.append("  noise floor")

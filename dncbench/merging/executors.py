@@ -5,7 +5,7 @@ the same, a step of a method on one shard, and so is what it measures.
 """
 
 import functools
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -37,6 +37,7 @@ class Asked(NamedTuple):
     memory: int = 0
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Asks all shards one step of a method."""
 

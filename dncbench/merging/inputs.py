@@ -14,6 +14,7 @@ from dncbench.method import Method, Shard
 from dncbench.space import Space
 
 _SINGULAR = 1e-10  # smallest eigenvalue of a correlation matrix that still has digits left
+_LEAST_RANGE = 1e-6  # of a shard's log densities; below, they are constant but for rounding
 
 
 class MissingError(NotApplicableError):
@@ -99,8 +100,8 @@ def check_draws(method: Method, name: str, shards: Shard, names: Sequence[str] |
     """Refuse draws that the method cannot use.
 
     Raises:
-        DrawsError: a non-finite entry, or, where the method needs a covariance, too few
-            draws or a singular one; names the shard and the coordinate.
+        DrawsError: a non-finite entry; log densities that are constant; where the method
+            needs a covariance, too few draws or a singular one. Names shard and coordinate.
     """
     for field in ("values", "log_density", "score", "inflated"):
         array = getattr(shards, field)
@@ -114,6 +115,13 @@ def check_draws(method: Method, name: str, shards: Shard, names: Sequence[str] |
                 f"{field} of shard {shard} has a non-finite entry in draw {row}{where} "
                 f"({len(bad)} in all); remove those draws or sample the shard again"
             )
+        if field == "log_density":
+            constant = np.flatnonzero(np.ptp(np.asarray(array), axis=1) < _LEAST_RANGE)
+            if len(constant):
+                raise DrawsError(
+                    f"shard {constant[0]}: the log densities are constant, so there is nothing "
+                    f"for {name!r} to fit; give those of the draws"
+                )
         if "covariance" in method.needs and field in ("values", "inflated"):
             for s, draws in enumerate(np.asarray(array)):
                 _check_covariance(draws, s, name, names)

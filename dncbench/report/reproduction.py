@@ -123,7 +123,10 @@ def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row
         title = f"Table {table['number']} ({table['title']}, {table['place']})"
         for name, figures in table["rows"].items():
             method = (content["methods"] | table.get("methods", {}))[name]
-            for metric, (value, *spread) in figures.items():
+            for metric, published in figures.items():
+                if not isinstance(published, list):  # the seconds of a phase
+                    continue
+                value, *spread = published
                 text = _estimate(kept, table["text"], method["text"], metric)
                 computed, why = None, []
                 if "computed" in table or "computed" in method:

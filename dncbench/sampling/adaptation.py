@@ -8,7 +8,7 @@ adaptation of their own.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,9 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from dncbench.posterior import Density, Posterior, sort_labels
-
-if TYPE_CHECKING:
-    from dncbench.sampling.settings import SamplerSettings
+from dncbench.sampling.settings import SamplerSettings
 
 LARGEST_DENSE_DIM = 200
 _START_SPREAD = 1.5  # dispersed starts: this many Laplace standard deviations
@@ -52,8 +50,8 @@ def sorted_state(density: Density, geometry: Geometry, state: Any) -> Any:
 
 def to_z(geometry: Geometry, eta: Float[Array, "*C dim"]) -> Float[Array, "*C dim"]:
     """Points in the affine coordinates."""
-    solve = jax.scipy.linalg.solve_triangular
-    return solve(geometry.factor, (eta - geometry.mean).T, lower=True).T
+    centred = eta - jnp.broadcast_to(geometry.mean, eta.shape)
+    return jax.scipy.linalg.solve_triangular(geometry.factor, centred.T, lower=True).T
 
 
 def find_mode(
@@ -99,7 +97,7 @@ def find_mode(
 
 
 def _adapt_one(
-    density: Density, key: PRNGKeyArray, dim: int, settings: "SamplerSettings"
+    density: Density, key: PRNGKeyArray, dim: int, settings: SamplerSettings
 ) -> tuple[Geometry, Float[Array, "chains dim"], tuple[Array, Array]]:
     """Geometry, the chains' last positions, and log density and score at the mode."""
     from blackjax.adaptation.step_size import dual_averaging_adaptation
@@ -149,10 +147,10 @@ def _adapt_one(
         (states, averaging), path = jax.lax.scan(
             step, (states, averaging), jax.random.split(key, settings.window_steps)
         )
-        eta = geometry.mean + states.position @ geometry.factor.T
-        visited = geometry.mean + path[settings.window_steps // 5 :].reshape(-1, dim) @ (
-            geometry.factor.T
-        )
+        centre = geometry.mean[None, :]
+        eta = centre + states.position @ geometry.factor.T
+        late = path[settings.window_steps // 5 :].reshape(-1, dim)
+        visited = centre + late @ geometry.factor.T
         moments = _record(moments, number, visited)
         tuned = geometry._replace(step_size=jnp.median(jax.vmap(finish)(averaging)))
         pooled = _pool(density.problem, moments, number, tuned, dense)
@@ -168,7 +166,8 @@ def _adapt_one(
         jnp.arange(settings.num_windows),
         jax.random.split(key_windows, settings.num_windows),
     )
-    eta = jax.vmap(lambda eta: sort_labels(density.problem, eta))(mode + spread @ laplace.T)
+    dispersed = mode[None, :] + spread @ laplace.T
+    eta = jax.vmap(lambda eta: sort_labels(density.problem, eta))(dispersed)
     (geometry, eta, _), _ = jax.lax.scan(window, (geometry, eta, moments), windows)
     return geometry, eta, jax.value_and_grad(density)(mode)
 
@@ -199,7 +198,7 @@ def _pool(
     weight = (index <= number) & (index >= (number + 1) // 2)
     weight = weight / jnp.sum(weight)
     mean = weight @ means
-    offset = means - mean
+    offset = means - mean[None, :]
     covariance = jnp.einsum("w,wij->ij", weight, covariances) + jnp.einsum(
         "w,wi,wj->ij", weight, offset, offset
     )
@@ -217,7 +216,7 @@ def _pool(
 
 
 def adapt_all(
-    densities: Density, keys: Key[Array, " S"], dim: int, settings: "SamplerSettings"
+    densities: Density, keys: Key[Array, " S"], dim: int, settings: SamplerSettings
 ) -> tuple[Geometry, Float[Array, "S chains dim"], tuple[Array, Array]]:
     """Adapt every density of a stack.
 

@@ -103,7 +103,7 @@ def _chains(
         return jax.lax.scan(keep, algorithm.init(z), jax.random.split(key, num_draws))[1]
 
     path = jax.vmap(chain)(keys, z)
-    return path[:, -1], mean + path @ factor.T
+    return path[:, -1], mean[None, None, :] + path @ factor.T
 
 
 _program = Program(_chains)

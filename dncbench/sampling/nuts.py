@@ -177,7 +177,7 @@ def _advance_one(
 
     z = to_z(geometry, eta)
     trace = jax.vmap(chain)(jax.random.split(key, len(eta)), z)
-    values = geometry.mean + trace.value @ geometry.factor.T
+    values = geometry.mean[None, None, :] + trace.value @ geometry.factor.T
     # d/dη = L^-T d/dz: the stored score costs no further evaluation.
     flat = trace.score.reshape(-1, trace.score.shape[-1])
     score = solve(geometry.factor, flat.T, lower=True, trans=1).T.reshape(trace.score.shape)

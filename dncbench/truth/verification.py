@@ -92,7 +92,7 @@ def recompute(
     problem: Posterior,
     observations: PyTree[Array],
     rows: np.ndarray,
-    eta: Float[Array, "points dim"],
+    eta: Float[np.ndarray | Array, "points dim"],
     prior_weight: float,
     likelihood_weight: float,
     jacobian_weight: float,

@@ -9,6 +9,7 @@ from handmade import copied_plugins, import_shipped
 
 from dncbench import registry
 from dncbench.cli import main
+from dncbench.storage.identity import identity_of
 from dncbench.storage.records import Records
 
 
@@ -42,7 +43,7 @@ def tiny(tmp_path_factory, session_cache):
 
 def _statuses(folder):
     return {
-        (each["identity"]["method"]["name"], each["identity"]["split"]["index"]): each["status"]
+        (identity_of(each).method.name, identity_of(each).split): each["status"]
         for each in Records(folder)
     }
 
@@ -73,7 +74,7 @@ def test_records_hold_every_metric_with_floor_and_error(tiny):
     for each in Records(tiny.folder):
         if each["status"] == "ok":
             assert each["metrics"].keys() | {*each["metrics_not_applicable"]} == metrics
-            assert each["metrics_not_applicable"] == ["modes@1"]
+            assert each["metrics_not_applicable"] == ["log-predictive@1", "modes@1", "tv@1"]
             for figure in each["metrics"].values():
                 assert figure.keys() == {"value", "standard_error", "noise_floor"}
             assert each["num_draws"] == 1200
@@ -94,7 +95,7 @@ def test_report_shows_the_draws_and_the_certificate_that_a_run_left(tiny, tmp_pa
     def refuse(*arguments, **options):
         raise AssertionError("the report samples nothing")
 
-    for module in ("dncbench.bench", "dncbench.reference"):
+    for module in ("dncbench.running.prepared", "dncbench.truth.certified"):
         monkeypatch.setattr(f"{module}.sample", refuse)
     common = ["report", *tiny.plugins, "--results", tiny.folder, "--cache", tiny.cache]
     whole, bare = tmp_path / "whole.html", tmp_path / "bare.html"
@@ -105,12 +106,15 @@ def test_report_shows_the_draws_and_the_certificate_that_a_run_left(tiny, tmp_pa
     assert text.count('<path class="truth"') == 3
     assert text.count('<path class="series c') == 9
     assert "two samplers that share no algorithm agree" in text
-    assert "<dt>elliptical slice</dt>" in text
+    for check in ("NUTS: R-hat", "second sampler: steps", "agreement: largest difference in"):
+        assert f"<dt>{check}" in text
+    assert "(elliptical slice sampling)" in text
     assert "60 observations" in text
     assert "RuntimeError: no luck on this shard" in text
     text = bare.read_text(encoding="utf-8")
     assert "built from records alone" in text
-    assert "<dt>elliptical slice</dt>" not in text
+    assert "<dt>NUTS: R-hat" not in text
+    assert "elliptical slice sampling" not in text
     assert "RuntimeError: no luck on this shard" in text
 
 
@@ -137,7 +141,7 @@ def test_a_method_over_the_time_limit_is_not_run_on_the_next_split(tiny, tmp_pat
     limited += ["--cache", tiny.cache, "--results", tmp_path, "--method", "average"]
     done = _invoke("run", *limited, "--time-limit", "1e-9")
     assert done.exit_code == 0, done.output
-    first, second = sorted(Records(tmp_path), key=lambda r: r["identity"]["split"]["index"])
+    first, second = sorted(Records(tmp_path), key=lambda record: identity_of(record).split)
     assert (first["status"], second["status"]) == ("ok", "timeout")
     assert second["reason"].startswith("an earlier split took ")
     assert "1 timeout: an earlier split took" in done.stdout
@@ -146,20 +150,20 @@ def test_a_method_over_the_time_limit_is_not_run_on_the_next_split(tiny, tmp_pat
 
 
 def test_force_runs_again_to_the_same_figures(tiny):
-    before = {each["identity"]["split"]["index"]: each for each in _of(tiny.folder, "average")}
+    before = {identity_of(each).split: each for each in _of(tiny.folder, "average")}
     again = _invoke("run", *tiny.common, "--method", "average", "--force")
     assert again.exit_code == 0
     assert "2 cells run, 0 skipped" in again.stdout
     after = _of(tiny.folder, "average")
     assert len(after) == 2
     for each in after:
-        earlier = before[each["identity"]["split"]["index"]]
+        earlier = before[identity_of(each).split]
         assert each["metrics"] == earlier["metrics"]
         assert each["seconds"]["merge"] != earlier["seconds"]["merge"]
 
 
 def test_a_metric_that_is_missing_is_read_on_the_kept_draws(tiny, tmp_path):
-    (whole,) = [e for e in _of(tiny.folder, "average") if e["identity"]["split"]["index"] == 0]
+    (whole,) = [e for e in _of(tiny.folder, "average") if identity_of(e).split == 0]
     lacking = whole | {"metrics": {"iad@1": whole["metrics"]["iad@1"] | {"value": 7.0}}}
     Records(tmp_path).put(lacking)
     options = ["--results", tmp_path, "--cache", tiny.cache, "--splits", "1"]
@@ -176,7 +180,7 @@ def test_a_metric_that_is_missing_is_read_on_the_kept_draws(tiny, tmp_path):
 
 
 def _of(folder, method):
-    return [each for each in Records(folder) if each["identity"]["method"]["name"] == method]
+    return [each for each in Records(folder) if identity_of(each).method.name == method]
 
 
 def test_scheme_that_does_not_apply_is_recorded_with_the_reason(tiny, tmp_path):
@@ -192,8 +196,14 @@ def test_reference_prints_the_certificate(tiny):
     shown = _invoke("reference", *options)
     assert shown.exit_code == 0
     assert shown.stdout.startswith("tiny: grade B\n")
-    for part in ("largest R-hat", "smallest ESS", "agreement", "noise floor", "mah@1"):
+    for part in ("NUTS: R-hat", "NUTS: bulk ESS", "agreement", "noise floor", "mah@1"):
         assert part in shown.stdout
+    assert "NOT MET" not in shown.stdout
     plain = json.loads(_invoke("reference", *options, "--json").stdout)
     assert plain["certificate"]["grade"] == "B"
+    lines = [line.strip() for line in shown.stdout.splitlines()]
+    for check in plain["certificate"]["checks"]:
+        (line,) = [line for line in lines if line.startswith(check["name"])]
+        assert f"{check['value']:.4g}" in line
+        assert ("(at " in line) is (check["limit"] is not None)
     assert plain["noise_floor"].keys() >= {"mah@1", "iad@1", "skew@1", "sw2@1"}

@@ -42,7 +42,7 @@ class Rumour(Method):
 
     def finish(self, server, messages, key, num_draws):
         known = server + sum(messages) / len(messages)
-        return known + jnp.arange(float(num_draws))[:, None], {"server": server}
+        return known[None] + jnp.arange(float(num_draws))[:, None], {"server": server}
 
 
 class SlowRumour(Rumour):

@@ -124,7 +124,9 @@ def test_few_draws_do_where_no_covariance_is_used(values: np.ndarray, method: st
 @pytest.mark.parametrize("constant", [0.0, 454.05, 1e-300, -1e12])
 def test_a_constant_coordinate_is_named(values: np.ndarray, method: str, constant: float) -> None:
     values[2, :, 1] = constant
-    with pytest.raises(DrawsError, match=r"shard 2, coordinate 1 \(theta\[1\]\): the draws are const"):
+    with pytest.raises(
+        DrawsError, match=r"shard 2, coordinate 1 \(theta\[1\]\): the draws are const"
+    ):
         dncbench.merge(method=method, **arguments(method, values))
 
 

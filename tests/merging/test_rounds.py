@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from stateful import DIM, NUM_SHARDS, Rumour, SlowRumour, followed, given
 
 import dncbench
@@ -13,6 +12,7 @@ from dncbench import registry
 from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import ContractError, DrawsError
 from dncbench.merging.importance import importance, smooth
+from dncbench.merging.executors import Local
 from dncbench.merging.inputs import warnings_about
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import STEPS, Method, Shard
@@ -20,6 +20,7 @@ from dncbench.methods.consensus import Consensus
 from dncbench.running.status import status, untrusted
 from dncbench.space import Real
 from dncbench.timing import Program, forget_programs
+
 
 class Echo(Method):
     """Broadcasts the shards' grand mean and merges draws about it."""
@@ -143,7 +144,7 @@ def test_any_number_of_rounds_compiles_equally_many_programs() -> None:
 
     def added(rounds: int) -> tuple[int, int]:
         before = programs(), len(compiled)
-        rumoured(Rumour(rounds))
+        rumoured(Rumour(rounds), executor=Local())
         return programs() - before[0], len(compiled) - before[1]
 
     forget_programs()

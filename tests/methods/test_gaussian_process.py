@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 import dncbench
 from dncbench.contracts.gaussian_shards import FALSE_ALARM
-from dncbench.errors import UnknownNameError
+from dncbench.errors import DrawsError, UnknownNameError
 from dncbench.methods._gp_surrogate import (
     Hyperparameters,
     Observations,
@@ -248,7 +248,7 @@ def test_extrapolation_is_told() -> None:
 def test_constant_log_densities_are_an_error() -> None:
     draws, log_density = log_gamma_shards(6, 1500)
     log_density[1] = 3.0
-    with pytest.raises(Exception, match="log densities are constant"):
+    with pytest.raises(DrawsError, match=r"shard 1: the log densities are constant.*'gp'"):
         merged(draws, log_density)
 
 

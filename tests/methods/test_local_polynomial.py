@@ -21,6 +21,7 @@ from dncbench.methods.local_polynomial import (
 )
 from dncbench.metrics.discrepancy import integrated_absolute_distance, mahalanobis
 from dncbench.metrics.sample import Sample
+from dncbench.running.status import status
 
 NUM_SHARDS, NUM_DRAWS = 4, 4000
 ROUGH = "do not follow the scores near the product"
@@ -66,13 +67,18 @@ def skewed() -> tuple[dict, np.ndarray]:
     return log_gammas(np.random.default_rng(3), 2)
 
 
+def samples(*draws: np.ndarray) -> list[Sample]:
+    """Independent draws."""
+    return [Sample(each, float(len(each))) for each in draws]
+
+
 def assert_near_the_floor(draws: np.ndarray, exact: np.ndarray) -> None:
     """Within what two sets of n independent draws differ by, and a bias of 0.03.
 
     Under equality n/2 Mah² is χ² with d = 2: Mah < sqrt(2 · 18.4 / 4000) = 0.096 but once
     in 10 000. IAD of two such sets is 0.022 on average with a standard deviation of 0.004.
     """
-    first, second = Sample(draws, len(draws)), Sample(exact, len(exact))
+    first, second = samples(draws, exact)
     assert mahalanobis(first, second).value < 0.096 + 0.03
     assert integrated_absolute_distance(first, second).value < 0.022 + 4 * 0.004 + 0.01
 
@@ -165,7 +171,7 @@ def test_a_quadratic_is_not_enough_for_skewed_shards(skewed) -> None:
     shards, exact = skewed
     draws = merged(shards, degree=2).draws
     # Equal laws reach 0.096 once in 10 000 (see above).
-    assert mahalanobis(Sample(draws, NUM_DRAWS), Sample(exact, NUM_DRAWS)).value > 0.096
+    assert mahalanobis(*samples(draws, exact)).value > 0.096
 
 
 def test_a_banana_is_a_polynomial() -> None:
@@ -190,9 +196,9 @@ def test_a_banana_is_a_polynomial() -> None:
     # what must not happen is a rough merge that nobody is told of.
     x = rng.standard_normal(NUM_DRAWS)
     exact = np.stack([x, 0.5 * x**2 + 0.5 * rng.standard_normal(NUM_DRAWS)], 1)
-    if result.info["max_rhat"] < 1.05:
-        assert_near_the_floor(result.draws, exact)
-    first, second = Sample(result.draws, NUM_DRAWS), Sample(exact, NUM_DRAWS)
+    assert status(result.info)["status"] == "unreliable"
+    assert "R-hat of the merge's own sampling" in status(result.info)["reason"]
+    first, second = samples(result.draws, exact)
     assert mahalanobis(first, second).value < 0.25
     assert integrated_absolute_distance(first, second).value < 0.06
 
@@ -233,8 +239,9 @@ def test_separate_modes_are_flagged() -> None:
     values = np.stack([p[k][:NUM_DRAWS] for p, k in zip(proposals, kept, strict=True)])
     result = merged(given(log_density, values))
     assert raised(result, ROUGH)
-    # Rough, not lost: both modes are there.
-    assert 0.4 < np.mean(result.draws[:, 0] > 0) < 0.95
+    # Rough, not lost: 0.645 to 0.691 on the right over six seeds, where the product has 0.7.
+    # A shard has 0.7^(1/4) : 0.3^(1/4), 0.55, and a merge that loses a mode 0 or 1.
+    assert 0.6 < np.mean(result.draws[:, 0] > 0) < 0.8
 
 
 def test_shards_far_from_their_product_are_named() -> None:

@@ -31,6 +31,7 @@ from dncbench.metrics.discrepancy import (
 from dncbench.metrics.sample import Sample
 
 NUM_SHARDS, NUM_DRAWS = 4, 10_000
+SIZE = float(NUM_DRAWS)  # of independent draws
 KEY = jax.random.key(0)
 
 
@@ -54,7 +55,7 @@ METRICS = {
 def case(request: pytest.FixtureRequest) -> Case:
     rng = np.random.default_rng(request.param)
     shards = make_shards(rng, NUM_SHARDS, request.param)
-    blocks = [Sample(shards.exact(rng, NUM_DRAWS), NUM_DRAWS) for _ in range(9)]
+    blocks = [Sample(shards.exact(rng, NUM_DRAWS), SIZE) for _ in range(9)]
     floors = {}
     for name, metric in METRICS.items():
         readings = [metric(block, blocks[0]).value for block in blocks[1:]]
@@ -96,7 +97,7 @@ def test_gaussian_shards_reach_the_noise_floor(case: Case, method: str, metric: 
     inflated = case.inflated if method == "swiss" else None
     result = dncbench.merge(case.values, method, inflated=inflated, num_draws=NUM_DRAWS)
     figure = METRICS[metric](
-        Sample(result.draws, result.info["ess"]), Sample(case.reference, NUM_DRAWS)
+        Sample(result.draws, result.info["ess"]), Sample(case.reference, SIZE)
     )
     floor, spread = case.floors[metric]
     # The figure's own standard error and the floor's spread over eight readings.
@@ -108,10 +109,38 @@ def test_the_floor_is_out_of_reach_for_the_strawmen(case: Case, method: str) -> 
     # Both have about S or more times the product's variance, so the IAD sees them.
     result = dncbench.merge(case.values, method)
     figure = integrated_absolute_distance(
-        Sample(result.draws, NUM_DRAWS), Sample(case.reference, NUM_DRAWS)
+        Sample(result.draws, SIZE), Sample(case.reference, SIZE)
     )
     floor, spread = case.floors["iad"]
     assert figure.value - floor > 3.5 * np.hypot(figure.standard_error, spread)
+
+
+# What a merge of shards in another order has in common with the first, to rounding: the whole
+# of a law in closed form, the draws themselves where each shard's are mapped, and where draws of
+# different shards meet at random, each used once, their mean.
+IN_COMMON = {
+    "parametric": lambda draws: draws,  # the same noise through the same moments
+    "swiss-product": lambda draws: draws[np.argsort(draws[:, 0])],
+    "pooled": lambda draws: draws[np.argsort(draws[:, 0])],
+    "consensus": lambda draws: draws.mean(0),
+    "consensus[weights=coordinate]": lambda draws: draws.mean(0),
+    "consensus[weights=shard]": lambda draws: draws.mean(0),
+    "average": lambda draws: draws.mean(0),
+}
+
+
+@pytest.mark.parametrize("method", IN_COMMON)
+def test_the_order_of_shards_changes_roundings_alone(method: str) -> None:
+    rng = np.random.default_rng(29)
+    values = make_shards(rng, NUM_SHARDS, 3).draws(rng, 500)
+    # Pooling takes every draw of every shard, the others as many as one shard has.
+    num_draws = 500 * (NUM_SHARDS if method in ("pooled", "swiss-product") else 1)
+    first, second = (
+        IN_COMMON[method](dncbench.merge(given, method, num_draws=num_draws).draws)
+        for given in (values, values[[2, 0, 3, 1]])
+    )
+    scale = np.abs(first).max(0)
+    np.testing.assert_allclose(first / scale, second / scale, rtol=0, atol=1e-11)
 
 
 # ---------------------------------------------------------------- consensus

@@ -13,7 +13,7 @@ FALSE_ALARM = 1e-3
 
 def drawn(codes: np.ndarray, ess: float | None = None) -> Sample:
     points = codes[:, None].astype(float)
-    return Sample(points, len(codes) if ess is None else ess, codes=codes)
+    return Sample(points, float(len(codes)) if ess is None else ess, codes=codes)
 
 
 def known(law: np.ndarray) -> Sample:
@@ -58,7 +58,10 @@ def test_small_laws(p: list, q: list, expected: float) -> None:
 def test_of_draws_the_shares_are_read() -> None:
     codes = np.array([0] * 40 + [3] * 60)
     p = np.array([0.5, 0.2, 0.0, 0.3])
-    for figure in (total_variation(drawn(codes), known(p)), total_variation(known(p), drawn(codes))):
+    for figure in (
+        total_variation(drawn(codes), known(p)),
+        total_variation(known(p), drawn(codes)),
+    ):
         assert figure.value == pytest.approx(0.5 * (0.1 + 0.2 + 0.0 + 0.3), rel=1e-12)
     others = np.array([0] * 10 + [7] * 90)  # an object that the first sample has not
     assert total_variation(drawn(codes), drawn(others)).value == pytest.approx(0.9, rel=1e-12)

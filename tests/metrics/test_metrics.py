@@ -20,7 +20,7 @@ every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.k
 
 
 def sample(values: np.ndarray, ess: float | None = None) -> Sample:
-    return Sample(values, len(values) if ess is None else ess)
+    return Sample(values, float(len(values) if ess is None else ess))
 
 
 def correlated(rng: np.random.Generator, num_draws: int, dim: int) -> np.ndarray:

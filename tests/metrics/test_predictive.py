@@ -17,9 +17,8 @@ TRUE = -np.mean(stats.norm(0.5, np.hypot(NOISE, SPREAD)).logpdf(HELD_OUT))
 
 def sample(theta: np.ndarray, ess: float | None = None) -> Sample:
     predictions = stats.norm(theta[:, None], NOISE).logpdf(HELD_OUT)
-    return Sample(
-        theta[:, None], len(theta) if ess is None else ess, predictions=predictions
-    )
+    ess = float(len(theta)) if ess is None else ess
+    return Sample(theta[:, None], ess, predictions=predictions)
 
 
 def posterior(rng: np.random.Generator, num_draws: int) -> np.ndarray:

@@ -8,16 +8,15 @@ import pytest
 from scipy import stats
 from scipy.special import expit, log_expit
 
-from dncbench import problem as problem_module
+from dncbench import posterior as posterior_module
 from dncbench.errors import DataError
 from dncbench.posterior import full_posterior, subposteriors
 from dncbench.precision import derive_key
-from dncbench.problem import load_data
+from dncbench.problem import Data, Split, load_data
 from dncbench.problems._logistic import bernoulli_log_likelihood
 from dncbench.problems.logistic_tall import LogisticTall
 from dncbench.problems.spambase import SpambaseTwin
 from dncbench.problems.toy_logistic import ToyLogistic
-from dncbench.splits import assign
 
 FALSE_ALARM = 1e-4
 NUM_FREQUENCIES = 54
@@ -68,20 +67,20 @@ def test_its_curvature_is_exact_for_every_logit(likelihood) -> None:
 
 
 @pytest.fixture(scope="module")
-def toy() -> tuple[ToyLogistic, dict]:
+def toy() -> tuple[ToyLogistic, Data]:
     problem = ToyLogistic()
     return problem, load_data(problem, derive_key(0, "toy-logistic", "data"))
 
 
 def test_toy_covariates(toy) -> None:
-    x = np.asarray(toy[1]["x"])
+    x = np.asarray(toy[1].train["x"])
     assert x.shape == (1000, 2)
     np.testing.assert_array_equal(x[:, 0], 1.0)
     assert stats.kstest(x[:, 1], stats.norm(0.5, 1).cdf).pvalue > FALSE_ALARM
 
 
 def test_toy_labels(toy) -> None:
-    x, y = np.asarray(toy[1]["x"]), np.asarray(toy[1]["y"])
+    x, y = (np.asarray(toy[1].train[name]) for name in ("x", "y"))
     assert set(np.unique(y)) == {0.0, 1.0}
     # Given x, the score of the true coefficients is N(0, Xᵀ W X) to first order.
     p = expit(x @ [-3.0, -3.0])
@@ -97,8 +96,8 @@ def test_toy_labels(toy) -> None:
 
 def test_toy_shards_use_all_rows(toy) -> None:
     problem, data = toy
-    shard_of = assign("random", derive_key(0, "toy-logistic", "random-0"), 1000, 15)
-    densities = subposteriors(problem, data, shard_of)
+    split = problem.split(data, "random", derive_key(0, "toy-logistic", "random-0"))
+    densities = subposteriors(problem, data, split)
     sizes = np.asarray(densities.mask.sum(1)).astype(int)
     assert len(sizes) == 15
     assert set(sizes) == {66, 67}
@@ -120,7 +119,7 @@ def twin() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Covariates, labels, and the parameters that the labels were drawn with."""
     problem = SpambaseTwin()
     key = derive_key(0, "spambase-twin", "data")
-    data = load_data(problem, key)
+    data = load_data(problem, key).train
     truth = problem.known_parameters(jax.random.split(key, 3)[1], data["x"])
     return np.asarray(data["x"]), np.asarray(data["y"]), np.asarray(truth)
 
@@ -180,11 +179,11 @@ def test_twin_parameters_are_those_of_its_labels(twin) -> None:
 def test_blocks_sum_to_the_same_density(monkeypatch, shard_sizes: tuple[int, ...]) -> None:
     problem = LogisticTall(num_shards=len(shard_sizes), num_observations=sum(shard_sizes))
     data = load_data(problem, derive_key(0, "tall", "data"))
-    shard_of = np.repeat(np.arange(len(shard_sizes)), shard_sizes)
+    split = Split(np.repeat(np.arange(len(shard_sizes)), shard_sizes), len(shard_sizes))
     eta = jax.random.normal(jax.random.key(1), (3, problem.dim))
 
     def read() -> list[np.ndarray]:
-        stack = subposteriors(problem, data, shard_of)
+        stack = subposteriors(problem, data, split)
         each = eqx.filter_vmap(
             lambda density, point: (
                 density(point),
@@ -196,8 +195,8 @@ def test_blocks_sum_to_the_same_density(monkeypatch, shard_sizes: tuple[int, ...
         return [np.stack(parts) for parts in zip(*(each(stack, one) for one in eta), strict=True)]
 
     at_once = read()
-    monkeypatch.setattr(problem_module, "UNBLOCKED", 10)
-    monkeypatch.setattr(problem_module, "BLOCK", 64)
+    monkeypatch.setattr(posterior_module, "UNBLOCKED", 10)
+    monkeypatch.setattr(posterior_module, "BLOCK", 64)
     for blocked, direct in zip(read(), at_once, strict=True):
         # Sums of 700 terms in another order.
         np.testing.assert_allclose(blocked, direct, rtol=1e-12, atol=1e-10)
@@ -207,7 +206,7 @@ def test_rows_that_no_block_would_count_are_refused(monkeypatch) -> None:
     problem = LogisticTall(num_shards=1, num_observations=200)
     density = full_posterior(problem, load_data(problem, derive_key(0, "tall", "data")))
     one = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, density)
-    monkeypatch.setattr(problem_module, "UNBLOCKED", 10)
-    monkeypatch.setattr(problem_module, "BLOCK", 64)
+    monkeypatch.setattr(posterior_module, "UNBLOCKED", 10)
+    monkeypatch.setattr(posterior_module, "BLOCK", 64)
     with pytest.raises(DataError, match="200 rows are not a whole number of blocks of 64"):
         one(np.zeros(problem.dim))

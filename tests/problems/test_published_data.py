@@ -8,7 +8,7 @@ from dncbench.errors import DataError, UnknownNameError
 from dncbench.precision import derive_key
 from dncbench.problem import load_data
 from dncbench.problems._published import checked, checksum
-from dncbench.running.run import published
+from dncbench.running.plan import published
 from dncbench.splits import assign
 
 
@@ -20,13 +20,13 @@ def data_of(name: str, **settings):
 
 def test_toy_logistic_has_ninety_positives_in_990() -> None:
     # Counted in the authors' data; JAX's present stream gives 104.
-    y = np.asarray(data_of("toy-logistic")["y"])
+    y = np.asarray(data_of("toy-logistic").train["y"])
     assert (len(y), y.sum()) == (990, 90)
 
 
 def test_logistic_100d_has_the_published_rate_in_every_shard() -> None:
     data = data_of("logistic-100d")
-    y = np.asarray(data["y"])
+    y = np.asarray(data.train["y"])
     assert y.mean() == pytest.approx(0.328)
     shard_of = assign("in-order", derive_key(0), len(y), 4)
     rates = [y[shard_of == shard].mean() for shard in range(4)]
@@ -34,7 +34,7 @@ def test_logistic_100d_has_the_published_rate_in_every_shard() -> None:
 
 
 def test_data_sets_differ() -> None:
-    rates = [float(np.mean(data_of("logistic-100d", dataset=k)["y"])) for k in range(5)]
+    rates = [float(np.mean(data_of("logistic-100d", dataset=k).train["y"])) for k in range(5)]
     assert len(set(rates)) == 5
     with pytest.raises(UnknownNameError, match="data sets 0 to 4"):
         data_of("logistic-100d", dataset=5)

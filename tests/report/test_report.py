@@ -206,7 +206,11 @@ def test_thirty_problems_and_twenty_methods_stay_below_five_megabytes():
     found = groups(
         [
             record(
-                name, 0, dict.fromkeys(ids, 1.0), problem=f"problem-{p}", environment=ENVIRONMENT
+                name.partition("[")[0],
+                values=dict.fromkeys(ids, 1.0),
+                problem=f"problem-{p}",
+                label=name,
+                environment=ENVIRONMENT,
             )
             for p in range(30)
             for name in methods

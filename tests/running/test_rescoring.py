@@ -8,6 +8,7 @@ from handmade import copied_plugins, import_shipped
 
 from dncbench import registry
 from dncbench.cli import main
+from dncbench.running.cells import kept_under
 from dncbench.storage.cache import Cache
 from dncbench.storage.records import Records
 
@@ -60,7 +61,7 @@ def test_the_metric_is_read_on_kept_draws(scored, session_cache) -> None:
     assert "2 records scored, 0 had these metrics, 0 without kept draws" in first.stdout
     for old, new in zip(before, after, strict=True):
         figure = new["metrics"].pop("offset@1")
-        kept = Cache(session_cache).get("merged", old["identity"])
+        kept = Cache(session_cache).get("merged", kept_under(old))
         assert kept is not None
         assert figure["value"] >= 0.0
         assert figure["noise_floor"]["mean"] > 0.0

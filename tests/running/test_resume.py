@@ -11,7 +11,7 @@ import pytest
 from handmade import copied_plugins, import_shipped
 
 from dncbench import registry
-from dncbench.running import run as experiment
+from dncbench.running.run import run
 from dncbench.storage.records import Records
 
 METHODS = ["average", "consensus", "median", "oracle"]
@@ -36,9 +36,7 @@ def uninterrupted(tmp_path_factory, session_cache):
             patch.setitem(registry._registered, kind, dict(entries))
         for file in copied_plugins(folder, "tiny", "median")[1::2]:
             registry.load_plugin(file)
-        experiment.run(
-            "tiny", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache
-        )
+        run("tiny", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
     return _figures(folder)
 
 

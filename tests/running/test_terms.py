@@ -36,7 +36,10 @@ def test_both_spaces_are_recorded(tmp_path: Path, session_cache: Path) -> None:
     # The seed is fixed; 0.15 here, 1.4 standard errors at this budget: a difference, not a proof.
     skews = [records["parametric"]["metrics"]["skew@1"]["value"] for records in (natural, usual)]
     assert abs(skews[0] - skews[1]) > 0.1
-    assert {board.space for board in boards(Records(tmp_path))} == {"natural", "unconstrained"}
+    assert {board.terms.space for board in boards(Records(tmp_path))} == {
+        "natural",
+        "unconstrained",
+    }
 
 
 @pytest.mark.parametrize("method", ["parametric", "consensus"])

@@ -12,8 +12,8 @@ from scipy.stats import norm
 
 from dncbench.draws import Draws
 from dncbench.errors import DrawsError
-from dncbench.posterior import full_posterior, subposteriors
-from dncbench.problem import Problem, load_data
+from dncbench.posterior import Posterior, full_posterior, subposteriors
+from dncbench.problem import Data, Split, load_data
 from dncbench.sampling import diagnostics
 from dncbench.sampling import nuts as sampling
 from dncbench.sampling.adaptation import find_mode
@@ -25,7 +25,7 @@ from dncbench.truth.verification import check_stored
 FALSE_ALARM = 1e-4
 DIM, NUM_SHARDS = 3, 3
 SIZES = (70, 20, 10)  # unequal, so that two of three shards are padded
-SHARD_OF = np.repeat(np.arange(NUM_SHARDS), SIZES)
+SPLIT = Split(np.repeat(np.arange(NUM_SHARDS), SIZES), NUM_SHARDS)
 SCALES = np.array([1e-4, 1.0, 1e2])
 CORRELATION = np.array([[1.0, 0.8, 0.3], [0.8, 1.0, 0.0], [0.3, 0.0, 1.0]])
 NOISE = SCALES[:, None] * CORRELATION * SCALES
@@ -38,14 +38,14 @@ SETTINGS = SamplerSettings(
 KEY = jax.random.key(0)
 
 
-class Conjugate(Problem):
+class Conjugate(Posterior):
     """y ~ N(θ, NOISE), θ ~ N(0, PRIOR); every power and product of them is Gaussian."""
 
     num_shards: int = NUM_SHARDS
     dim: ClassVar[int] = DIM
 
     def data(self, key):
-        noise = jax.random.normal(key, (len(SHARD_OF), DIM)) @ np.linalg.cholesky(NOISE).T
+        noise = jax.random.normal(key, (sum(SIZES), DIM)) @ np.linalg.cholesky(NOISE).T
         return {"y": 0.7 * SCALES + noise}
 
     def log_prior(self, theta):
@@ -63,7 +63,7 @@ DATA = load_data(PROBLEM, jax.random.key(1))
 def closed_form(shard: int, inflated: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of one (inflated) subposterior."""
     prior_weight, likelihood_weight = (1.0, NUM_SHARDS) if inflated else (1 / NUM_SHARDS, 1.0)
-    y = np.asarray(DATA["y"])[shard == SHARD_OF]
+    y = np.asarray(DATA.train["y"])[SPLIT.rows(shard)]
     precision = np.linalg.inv(NOISE) * likelihood_weight
     covariance = np.linalg.inv(prior_weight * np.linalg.inv(PRIOR) + len(y) * precision)
     return covariance @ precision @ y.sum(0), covariance
@@ -89,7 +89,7 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "_adapt", keep(sampling._adapt, adapted))
         patch.setattr(sampling, "_advance", keep(sampling._advance, rounds))
-        densities = subposteriors(PROBLEM, DATA, SHARD_OF, inflated=request.param)
+        densities = subposteriors(PROBLEM, DATA, SPLIT, inflated=request.param)
         draws, _ = sample(densities, KEY, SETTINGS, NAMES, said.append)
     return Recorded(request.param, draws, adapted[0], rounds, said)
 
@@ -170,7 +170,7 @@ def test_shards_and_chains_are_not_copies(sampled) -> None:
 
 def test_the_key_decides(sampled) -> None:
     inflated, draws = sampled
-    densities = subposteriors(PROBLEM, DATA, SHARD_OF, inflated=inflated)
+    densities = subposteriors(PROBLEM, DATA, SPLIT, inflated=inflated)
     again, _ = sample(densities, KEY, SETTINGS, NAMES)
     np.testing.assert_array_equal(again.values, draws.values)
     np.testing.assert_array_equal(again.score, draws.score)
@@ -196,7 +196,7 @@ def test_an_ess_that_is_reached_ends_the_sampling(
     rounds = iter(recorded.rounds)
     monkeypatch.setattr(sampling, "_adapt", lambda *arguments: recorded.adapted)
     monkeypatch.setattr(sampling, "_advance", lambda *arguments: next(rounds))
-    densities = subposteriors(PROBLEM, DATA, SHARD_OF, inflated=recorded.inflated)
+    densities = subposteriors(PROBLEM, DATA, SPLIT, inflated=recorded.inflated)
     draws, _ = sample(densities, KEY, replace(SETTINGS, min_ess=100.0), NAMES)
     assert draws.info["rounds"] == 1
     assert draws.min_ess().min() >= 100.0
@@ -209,15 +209,12 @@ def test_an_ess_that_is_reached_ends_the_sampling(
 
 def checked(draws: Draws, inflated: bool, shard: int, **changes) -> float:
     plain = (1 / NUM_SHARDS, 1.0, 1 / NUM_SHARDS)
-    stored = {
-        "values": draws.values[shard],
-        "log_density": draws.log_density[shard],
-        "score": draws.score[shard],
-        "weights": (1.0, float(NUM_SHARDS), 1.0) if inflated else plain,
-        "rows": np.flatnonzero(shard == SHARD_OF),
-        "key": KEY,
-    } | changes
-    return check_stored(PROBLEM, DATA, **stored)
+    weights = changes.pop("weights", (1.0, float(NUM_SHARDS), 1.0) if inflated else plain)
+    split = changes.pop("split", SPLIT)
+    changed = {name: getattr(draws, name).copy() for name in changes}
+    for name, array in changes.items():
+        changed[name][shard] = array
+    return check_stored(PROBLEM, DATA, split, shard, replace(draws, **changed), KEY, weights)
 
 
 @pytest.mark.parametrize("shard", range(NUM_SHARDS))
@@ -248,7 +245,8 @@ def test_stale_log_densities_are_caught(sampled) -> None:
 
 def test_rows_of_another_shard_are_caught(sampled) -> None:
     inflated, draws = sampled
-    assert checked(draws, inflated, 0, rows=np.flatnonzero(SHARD_OF == 1)) > 1e-2
+    swapped = Split(np.array([1, 0, 2])[SPLIT.shard_of], NUM_SHARDS)
+    assert checked(draws, inflated, 0, split=swapped) > 1e-2
 
 
 # ---------------------------------------------------------------- modes and failures
@@ -258,7 +256,7 @@ def test_the_mode_and_curvature_of_a_gaussian() -> None:
     (mode,), (factor,) = eqx.filter_vmap(
         lambda density: find_mode(density, jnp.zeros(DIM)), in_axes=eqx.if_array(0)
     )(full_posterior(PROBLEM, DATA))
-    y = np.asarray(DATA["y"])
+    y = np.asarray(DATA.train["y"])
     precision = np.linalg.inv(NOISE)
     covariance = np.linalg.inv(np.linalg.inv(PRIOR) + len(y) * precision)
     # Newton stops where the slope is a thousandth in units of each coordinate's curvature.
@@ -277,7 +275,7 @@ def test_the_mode_of_a_skewed_density_far_from_zero() -> None:
     assert float(factor[0, 0]) == pytest.approx(1 / np.sqrt(20), rel=1e-3)
 
 
-class Broken(Problem):
+class Broken(Posterior):
     """A log likelihood without a value, and a gradient that does not show it."""
 
     num_shards: int = 1
@@ -296,6 +294,6 @@ class Broken(Problem):
 @pytest.mark.parametrize("y", [-1.0, 0.0], ids=["NaN", "-inf"])
 def test_a_density_without_a_value_is_refused(y: float) -> None:
     settings = SamplerSettings(num_draws=64, num_chains=4, num_windows=2, window_steps=5)
-    density = full_posterior(Broken(), {"y": jnp.full(4, y)})
+    density = full_posterior(Broken(), Data({"y": jnp.full(4, y)}))
     with pytest.raises(DrawsError, match=r"shard 0.*log_likelihood"):
         sample(density, KEY, settings, ("a", "b"))

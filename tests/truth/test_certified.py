@@ -1,7 +1,11 @@
 """Certified references: against quadrature, and a certificate that can be failed."""
 
-import copy
+import dataclasses
+import itertools
+import re
+import statistics
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +14,18 @@ import pytest
 from scipy.stats import chi2, norm
 
 from dncbench import budget, registry
+from dncbench.draws import Check, Truth
+from dncbench.errors import ContractError, DrawsError
+from dncbench.metrics.discrepancy import mahalanobis
 from dncbench.metrics.sample import Figure, Sample
 from dncbench.posterior import Density, full_posterior
 from dncbench.precision import derive_key
-from dncbench.problem import load_data
+from dncbench.problem import Data, Problem, load_data
 from dncbench.problems.toy_logistic import ToyLogistic
 from dncbench.sampling import diagnostics
+from dncbench.sampling.diagnostics import MAX_RHAT
 from dncbench.storage.cache import Cache
-from dncbench.truth.certified import MAX_RHAT, Reference, _grade, agreement, reference, settings_for
+from dncbench.truth.certified import Reference, agreement, reference, settings_for
 from dncbench.truth.floors import noise_floor
 
 FALSE_ALARM = 1e-4
@@ -26,7 +34,7 @@ IDENTITY = {"id": "toy-logistic@test"}
 
 
 @pytest.fixture(scope="module")
-def problem() -> tuple[ToyLogistic, dict]:
+def problem() -> tuple[ToyLogistic, Data]:
     toy = ToyLogistic()
     return toy, load_data(toy, derive_key(0, "toy-logistic", "data"))
 
@@ -43,7 +51,7 @@ def certified(problem, cache: Cache) -> Reference:
 
 def chains(made: Reference) -> np.ndarray:
     """The pool's chains again: block b is the b-th stretch of every chain."""
-    stretches = made.eta_blocks.reshape(len(made.blocks), SMOKE.num_chains, -1, 2)
+    stretches = made.blocks.reshape(len(made.blocks), SMOKE.num_chains, -1, 2)
     return np.swapaxes(stretches, 0, 1).reshape(SMOKE.num_chains, -1, 2)
 
 
@@ -81,7 +89,7 @@ def test_draws_agree_with_quadrature(certified: Reference, exact) -> None:
 
 def test_every_block_is_a_sample_of_its_own(certified: Reference, exact) -> None:
     assert certified.blocks.shape == (SMOKE.reference_blocks, SMOKE.num_draws, 2)
-    np.testing.assert_array_equal(certified.blocks, certified.eta_blocks)  # θ is η here
+    np.testing.assert_array_equal(certified.embedded, certified.blocks)  # θ is η here
     error = exact[1] / np.sqrt(certified.ess)
     z = (certified.blocks.mean(1) - exact[0]) / error
     assert np.abs(z).max() < norm.isf(FALSE_ALARM / (2 * z.size))
@@ -93,53 +101,141 @@ def test_the_oracle_never_gets_the_block_it_is_scored_against(certified: Referen
     assert set(fresh) == set(range(1, SMOKE.reference_blocks))
 
 
+def checks_of(made: Reference) -> dict[str, Check]:
+    named = {check.name: check for check in made.checks}
+    assert len(named) == len(made.checks)
+    return named
+
+
 def test_the_certificate(certified: Reference) -> None:
-    certificate = certified.certificate
-    assert certificate["grade"] == "B"
-    assert certificate["failures"] == []
-    path = chains(certified)
-    nuts = certificate["nuts"]
-    assert nuts["max_rhat"] == diagnostics.rhat(path).max() <= MAX_RHAT
-    assert nuts["min_ess_bulk"] == diagnostics.ess_bulk(path).min() >= SMOKE.min_reference_ess
-    assert nuts["min_ess_tail"] == diagnostics.ess_tail(path).min() >= SMOKE.min_reference_ess
-    assert certificate["agreement"]["largest_z"] <= certificate["agreement"]["threshold_z"]
-    assert certificate["recomputed"]["largest_relative_error"] < 1e-8
+    assert certified.certificate["grade"] == "B"
+    assert certified.certificate["failures"] == []
+    path, checks = chains(certified), checks_of(certified)
+    rhat = checks["NUTS: R-hat"]
+    assert rhat.value == diagnostics.rhat(path).max() <= rhat.limit == MAX_RHAT
+    for name, values in (
+        ("NUTS: bulk ESS", diagnostics.ess_bulk(path)),
+        ("NUTS: tail ESS", diagnostics.ess_tail(path)),
+    ):
+        check = checks[name]
+        assert check.at_least
+        assert check.value == values.min() >= check.limit == SMOKE.min_reference_ess
+        assert check.where == ToyLogistic().parameter_names[int(np.argmin(values))]
+    # Bonferroni over two means and two sds.
+    apart = checks["agreement: largest difference in standard errors"]
+    assert apart.value <= apart.limit == pytest.approx(norm.isf(1e-3 / 8))
+    assert checks["recomputed from the model: largest relative error"].limit == 1e-8
 
 
 # ---------------------------------------------------------------- grades
 
 
-def doctored(certified: Reference, part: str, **changes: float) -> dict:
-    certificate = copy.deepcopy(certified.certificate)
-    certificate[part].update(changes)
-    return _grade(certificate, SMOKE)
+def own_truth(truth: Truth, name: str, folder: Path) -> Reference:
+    """The reference of a problem that knows this of its posterior."""
+
+    class Knowing(ToyLogistic):
+        def truth(self, data, key, num_draws):
+            return truth
+
+    return reference(Knowing(), {"id": name}, Data(), jax.random.key(0), SMOKE, Cache(folder))
+
+
+def doctored(certified: Reference, name: str, folder: Path, **changes: Any) -> Reference:
+    """The same draws with one line of the certificate changed."""
+    checks = checks_of(certified)
+    checks[name] = checks[name]._replace(**changes)
+    pool = certified.blocks.reshape(-1, 2)
+    return own_truth(Truth(pool, len(pool), None, tuple(checks.values()), "B"), name, folder)
+
+
+APART = "agreement: largest difference in standard errors"
+RESOLUTION = "agreement: resolution of the second sampler in posterior sds"
+RECOMPUTED = "recomputed from the model: largest relative error"
 
 
 @pytest.mark.parametrize(
-    ("part", "changes", "complaint"),
+    ("name", "value", "said"),
     [
-        ("nuts", {"max_rhat": 1.011}, "R-hat 1.0110 above 1.01"),
-        ("nuts", {"max_rhat": np.nan}, "R-hat nan"),
-        ("nuts", {"min_ess_bulk": 1199.0}, "ESS 1199 below 1200"),
-        ("nuts", {"min_ess_tail": 100.0}, "ESS 100 below 1200"),
-        ("elliptical_slice", {"max_rhat": 1.5}, "second sampler: R-hat 1.5"),
-        ("agreement", {"largest_z": 9.0}, "samplers disagree on the"),
-        ("agreement", {"largest_z": np.nan}, "samplers disagree on the"),
-        ("agreement", {"resolution_sds": 0.051}, "resolves only 0.051"),
-        ("recomputed", {"largest_relative_error": 1e-3}, "differ from the model by 1.0e-03"),
+        ("NUTS: R-hat", 1.011, r"NUTS: R-hat 1\.011 \(.+\) above 1\.01"),
+        ("NUTS: R-hat", np.nan, r"NUTS: R-hat nan \(.+\) above 1\.01"),
+        ("NUTS: bulk ESS", 1199.0, r"NUTS: bulk ESS 1199 \(.+\) below 1200"),
+        ("NUTS: bulk ESS", np.nan, r"NUTS: bulk ESS nan \(.+\) below 1200"),
+        ("NUTS: tail ESS", 100.0, r"NUTS: tail ESS 100 \(.+\) below 1200"),
+        ("second sampler: R-hat", 1.5, r"second sampler: R-hat 1\.5 above 1\.01"),
+        (APART, 9.0, rf"{APART} 9 \((mean|sd) of .+\) above 3\.662"),
+        (APART, np.nan, rf"{APART} nan \((mean|sd) of .+\) above 3\.662"),
+        (RESOLUTION, 0.051, rf"{RESOLUTION} 0\.051 \(.+\) above 0\.05"),
+        (RECOMPUTED, 1e-3, rf"{RECOMPUTED} 0\.001 \(.+\) above 1e-08"),
     ],
 )
 def test_a_broken_bound_is_grade_c(
-    certified: Reference, part: str, changes: dict, complaint: str
+    certified: Reference, tmp_path: Path, name: str, value: float, said: str
 ) -> None:
-    graded = doctored(certified, part, **changes)
-    assert graded["grade"] == "C"
-    assert len(graded["failures"]) == 1
-    assert complaint in graded["failures"][0]
+    made = doctored(certified, name, tmp_path, value=value)
+    assert made.certificate["grade"] == "C"
+    (failure,) = made.certificate["failures"]
+    assert re.fullmatch(said, failure)
 
 
-def test_bounds_that_hold_exactly_are_grade_b(certified: Reference) -> None:
-    assert doctored(certified, "nuts", max_rhat=MAX_RHAT, min_ess_bulk=1200.0)["grade"] == "B"
+def test_bounds_that_hold_exactly_are_grade_b(certified: Reference, tmp_path: Path) -> None:
+    for name, value in (("NUTS: R-hat", MAX_RHAT), ("NUTS: bulk ESS", 1200.0)):
+        assert doctored(certified, name, tmp_path, value=value).certificate["grade"] == "B"
+
+
+def test_what_is_only_told_breaks_no_bound(certified: Reference, tmp_path: Path) -> None:
+    told = [name for name, check in checks_of(certified).items() if check.limit is None]
+    assert "NUTS: divergences" in told
+    for name in told:
+        assert doctored(certified, name, tmp_path, value=1e9).certificate["failures"] == []
+
+
+# ---------------------------------------------------------------- a problem's own truth
+
+
+POOL = np.random.default_rng(9).standard_normal((SMOKE.reference_blocks * SMOKE.num_draws + 5, 2))
+GOOD = Check("enumerated", 0.0, 1.0)
+
+
+@pytest.mark.parametrize("grade", ["A", "given"])
+def test_a_known_truth_is_taken_as_it_is(tmp_path: Path, grade: str) -> None:
+    made = own_truth(Truth(POOL, 2400.0, None, (GOOD,), grade), "known", tmp_path)
+    assert made.certificate["grade"] == grade
+    assert made.checks == [GOOD]
+    np.testing.assert_array_equal(made.blocks.reshape(-1, 2), POOL[:-5])
+    assert made.ess == pytest.approx(2400.0 / SMOKE.reference_blocks)
+
+
+def test_a_truth_that_nothing_vouches_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="its truth has no checks"):
+        own_truth(Truth(POOL, 2400.0, None, ()), "unchecked", tmp_path)
+
+
+def test_a_truth_with_too_few_draws_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DrawsError, match=r"few.truth\(\) returned draws of shape \(100, 2\)"):
+        own_truth(Truth(POOL[:100], 100.0, None, (GOOD,)), "few", tmp_path)
+
+
+@pytest.mark.parametrize(("total", "grade"), [(1.0, "A"), (1.0 + 1e-6, "C")])
+def test_probabilities_that_do_not_add_up_are_grade_c(
+    tmp_path: Path, total: float, grade: str
+) -> None:
+    log_probs = np.log(total * np.array([0.25, 0.5, 0.25]))
+    made = own_truth(Truth(POOL, 2400.0, log_probs, (GOOD,)), "law", tmp_path)
+    assert made.certificate["grade"] == grade
+    np.testing.assert_array_equal(made.log_probs, log_probs)
+    assert made.checks[-1].name == "probabilities: |sum - 1|"
+
+
+def test_a_problem_that_nobody_can_sample_must_know_its_truth(tmp_path: Path) -> None:
+    class Unknown(Problem):
+        num_shards: int = 2
+
+        @property
+        def space(self):
+            return ToyLogistic().space
+
+    with pytest.raises(ContractError, match=r"mine: truth\(\) gave None"):
+        reference(Unknown(), {"id": "mine"}, Data(), jax.random.key(0), SMOKE, Cache(tmp_path))
 
 
 # ---------------------------------------------------------------- two samplers
@@ -182,7 +278,7 @@ def test_chains_that_have_not_met_resolve_nothing() -> None:
 
 
 def blocks(made: Reference) -> list[Sample]:
-    return [Sample(values, made.ess) for values in made.blocks]
+    return [Sample(values, made.ess, values) for values in made.blocks]
 
 
 def metrics() -> list[registry.Entry]:
@@ -192,31 +288,59 @@ def metrics() -> list[registry.Entry]:
 def test_the_floor_of_mah_is_its_null_law(certified: Reference, cache: Cache) -> None:
     # The squared distances of all pairs of B independent blocks add up to B/n χ² with
     # 2 (B - 1) degrees of freedom, n being what a block is worth.
-    floor = noise_floor(blocks(certified), metrics(), IDENTITY, cache)["mah@1"]
+    made = blocks(certified)
+    floor = noise_floor(made, made[0], metrics(), IDENTITY, cache)["mah@1"]
     number = SMOKE.reference_blocks
     pairs = number * (number - 1) // 2
     squares = pairs * floor["mean"] ** 2 + (pairs - 1) * floor["sd"] ** 2
     law = chi2(2 * (number - 1))
     assert squares * SMOKE.num_draws / number > law.ppf(FALSE_ALARM)
     assert squares * certified.ess / number < law.isf(FALSE_ALARM)
-    assert floor["mean"] <= floor["max"]
+    readings = [mahalanobis(a, f).value for a, f in itertools.combinations(made, 2)]
+    assert len(readings) == pairs
+    assert floor["mean"] == pytest.approx(statistics.mean(readings), rel=1e-12)
+    assert floor["sd"] == pytest.approx(statistics.stdev(readings), rel=1e-9)
+    assert floor["max"] == max(readings)
+
+
+def counted() -> tuple[registry.Entry, list[tuple[Sample, Sample]]]:
+    """A metric that numbers its readings, and what it was asked to read."""
+    calls: list[tuple[Sample, Sample]] = []
+
+    def count(approximation: Sample, reference: Sample) -> Figure:
+        calls.append((approximation, reference))
+        return Figure(float(len(calls)), 0.1)
+
+    return registry.Entry("metric", "count", 1, "Counts.", "test", count), calls
 
 
 def test_floors_are_over_all_pairs_and_kept(certified: Reference, tmp_path: Path) -> None:
-    calls = []
-
-    def count(approximation, reference) -> Figure:
-        calls.append((approximation.values, reference.values))
-        return Figure(float(len(calls)), 0.1)
-
-    entry = registry.Entry("metric", "count", 1, "Counts.", "test", count)
-    cache = Cache(tmp_path)
-    first = noise_floor(blocks(certified), [entry], IDENTITY, cache)["count@1"]
+    entry, calls = counted()
+    cache, made = Cache(tmp_path), blocks(certified)
+    first = noise_floor(made, made[0], [entry], IDENTITY, cache)["count@1"]
     assert first == {"mean": 2.0, "sd": 1.0, "max": 3.0}
-    assert len({a.tobytes() + f.tobytes() for a, f in calls}) == 3
-    assert all(not np.array_equal(a, f) for a, f in calls)
-    assert noise_floor(blocks(certified), [entry], IDENTITY, cache)["count@1"] == first
+    assert len({a.values.tobytes() + f.values.tobytes() for a, f in calls}) == 3
+    assert all(not np.array_equal(a.values, f.values) for a, f in calls)
+    assert noise_floor(made, made[0], [entry], IDENTITY, cache)["count@1"] == first
     assert len(calls) == 3
+
+
+def test_against_an_exact_law_every_block_is_read_once(tmp_path: Path) -> None:
+    rng, law = np.random.default_rng(8), np.array([0.2, 0.3, 0.5])
+    made = [
+        Sample(codes[:, None].astype(float), 1200.0, codes=codes)
+        for codes in rng.choice(3, (4, 1200), p=law)
+    ]
+    truth = dataclasses.replace(made[0], law=law)
+    entry, calls = counted()
+    entry = dataclasses.replace(entry, reads=("codes",))
+    floor = noise_floor(made, truth, [entry], IDENTITY, Cache(tmp_path))["count@1"]
+    assert floor == {"mean": 2.5, "sd": pytest.approx(np.sqrt(5 / 3)), "max": 4.0}
+    assert [(a, f) for a, f in calls] == [(one, truth) for one in made]
+    # A metric of points does not know the law: for it the blocks are held against each other.
+    entry, calls = counted()
+    noise_floor(made, truth, [entry], IDENTITY | {"points": True}, Cache(tmp_path))
+    assert len(calls) == 6
 
 
 # ---------------------------------------------------------------- cache
@@ -229,7 +353,7 @@ def test_a_kept_reference_is_the_same_and_nothing_is_sampled(
         raise AssertionError(f"a cached reference was made again: {what}")
 
     again = reference(problem[0], IDENTITY, problem[1], jax.random.key(0), SMOKE, cache, say)
-    np.testing.assert_array_equal(again.eta_blocks, certified.eta_blocks)
+    np.testing.assert_array_equal(again.embedded, certified.embedded)
     np.testing.assert_array_equal(again.blocks, certified.blocks)
     assert again.certificate == certified.certificate
     assert again.ess == certified.ess
