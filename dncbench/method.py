@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from dncbench import precision as precision
@@ -21,6 +22,9 @@ NEEDS = {
     "reference": "draws of the full posterior itself",
 }
 """What a method may ask for in ``needs``; the framework provides it or says why it cannot."""
+
+Arrays = PyTree[Array | np.ndarray]
+"""JAX's arrays; NumPy's where a step is not compiled."""
 
 STEPS = ("begin", "answer", "aggregate", "finish")
 """What a method is asked to do: the first two on every shard, the others where messages meet."""
@@ -55,7 +59,7 @@ class Shard(eqx.Module):
     inflated: Float[Array, "*S T_inflated d"] | None = None
     density: Callable[[Float[Array, " d"]], Float[Array, ""]] | None = None
     ess: Float[Array, "*S"] | None = None
-    data: PyTree[Array] = None
+    data: Arrays = None
     mask: Float[Array, "*S n"] | None = None
     problem: Any = None
     num_shards: int | None = eqx.field(static=True, default=None)
@@ -120,12 +124,12 @@ class Method(eqx.Module):
     """Whether ``finish`` may be asked after any round, as the framework then does to record
     how far each round is from the truth."""
 
-    def fit(self, shard: Shard, key: PRNGKeyArray) -> PyTree[Array]:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Arrays:
         """Reduce one shard to its message."""
         raise NotImplementedError
 
     def merge(
-        self, messages: PyTree[Array], key: PRNGKeyArray, num_draws: int
+        self, messages: Arrays, key: PRNGKeyArray, num_draws: int
     ) -> tuple[Shaped[Array, "num_draws ..."], dict[str, Any]]:
         """Merge the S stacked messages into draws.
 
@@ -148,11 +152,11 @@ class Method(eqx.Module):
 
     # ------------------------------------------------------------ rounds
 
-    def begin(self, shard: Shard, key: PRNGKeyArray) -> tuple[PyTree[Array], PyTree[Array]]:
+    def begin(self, shard: Shard, key: PRNGKeyArray) -> tuple[Arrays, Arrays]:
         """The first round: what the shard keeps (None for nothing), and its message."""
         return None, self.fit(shard, key)
 
-    def initial_server(self, messages: PyTree[Array]) -> PyTree[Array]:
+    def initial_server(self, messages: Arrays) -> Arrays:
         """What the server holds before it first aggregates, shaped as afterwards; None by default.
 
         Args:
@@ -161,25 +165,25 @@ class Method(eqx.Module):
         return None
 
     def aggregate(
-        self, server: PyTree[Array], messages: PyTree[Array], key: PRNGKeyArray
-    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        self, server: Arrays, messages: Arrays, key: PRNGKeyArray
+    ) -> tuple[Arrays, Arrays]:
         """After a round: what the server keeps, and what it sends to every shard."""
         raise NotImplementedError
 
     def aggregate_last(
-        self, server: PyTree[Array], messages: PyTree[Array], key: PRNGKeyArray, num_draws: int
-    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        self, server: Arrays, messages: Arrays, key: PRNGKeyArray, num_draws: int
+    ) -> tuple[Arrays, Arrays]:
         """As :meth:`aggregate`, before the last round, for a method to which that is special."""
         return self.aggregate(server, messages, key)
 
     def answer(
-        self, shard: Shard, state: PyTree[Array], broadcast: PyTree[Array], key: PRNGKeyArray
-    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        self, shard: Shard, state: Arrays, broadcast: Arrays, key: PRNGKeyArray
+    ) -> tuple[Arrays, Arrays]:
         """A further round: what the shard keeps, and its answer to a broadcast."""
         raise NotImplementedError
 
     def finish(
-        self, server: PyTree[Array], messages: PyTree[Array], key: PRNGKeyArray, num_draws: int
+        self, server: Arrays, messages: Arrays, key: PRNGKeyArray, num_draws: int
     ) -> tuple[Shaped[Array, "num_draws ..."], dict[str, Any]]:
         """Draws from the last round's messages; returns what :meth:`merge` does."""
         return self.merge(messages, key, num_draws)

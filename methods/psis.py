@@ -16,12 +16,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dncbench.draws import systematic
 from dncbench.errors import DrawsError
 from dncbench.merging.importance import UNTRUSTED, smooth
-from dncbench.method import Method, Shard
+from dncbench.method import Arrays, Method, Shard
 from dncbench.registry import register_correction
 
 _DEGREES = 5.0
@@ -88,24 +88,24 @@ class Psis(Method):
 
     # ------------------------------------------------------------ the merge's own rounds
 
-    def begin(self, shard: Shard, key: PRNGKeyArray) -> tuple[PyTree[Array], PyTree[Array]]:
+    def begin(self, shard: Shard, key: PRNGKeyArray) -> tuple[Arrays, Arrays]:
         """The merge's."""
         return self.method.begin(shard, key)
 
-    def initial_server(self, messages: PyTree[Array]) -> PyTree[Array]:
+    def initial_server(self, messages: Arrays) -> Arrays:
         """The merge's."""
         return self.method.initial_server(messages)
 
     def aggregate(
-        self, server: PyTree[Array], messages: PyTree[Array], key: PRNGKeyArray
-    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        self, server: Arrays, messages: Arrays, key: PRNGKeyArray
+    ) -> tuple[Arrays, Arrays]:
         """The merge's."""
         return self.method.aggregate(server, messages, key)
 
     # ------------------------------------------------------------ the further round
 
     def aggregate_last(
-        self, server: PyTree[Array], messages: PyTree[Array], key: PRNGKeyArray, num_draws: int
+        self, server: Arrays, messages: Arrays, key: PRNGKeyArray, num_draws: int
     ) -> tuple[_Proposal, _Points]:
         """Merge, and broadcast the draws."""
         key_merge, key_proposal = jax.random.split(key)
@@ -118,8 +118,8 @@ class Psis(Method):
         return _Proposal(draws, log_density, info, name), _Points(draws)
 
     def answer(
-        self, shard: Shard, state: PyTree[Array], broadcast: PyTree[Array], key: PRNGKeyArray
-    ) -> tuple[PyTree[Array], PyTree[Array]]:
+        self, shard: Shard, state: Arrays, broadcast: Arrays, key: PRNGKeyArray
+    ) -> tuple[Arrays, Arrays]:
         """Log densities at the points; before that, the merge's answer."""
         if not isinstance(broadcast, _Points):
             return self.method.answer(shard, state, broadcast, key)

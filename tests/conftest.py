@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("dncbench", "beartype.beartype")  # before the first import of dncbench
+install_import_hook("dncbench", "strictness.typechecker")  # before dncbench is imported
 # pytest keeps the modules of tests, those of dncbench/contracts too: it rewrites their asserts.
 sys.meta_path.insert(1, sys.meta_path.pop(0))
 

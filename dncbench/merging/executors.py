@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Key
 
 from dncbench.draws import alone, one
-from dncbench.method import Method, Shard
+from dncbench.method import Arrays, Method, Shard
 from dncbench.timing import Program, timed
 
 
@@ -29,8 +29,8 @@ class Asked(NamedTuple):
         memory: bytes that the program needs for all shards; 0 where nobody knows.
     """
 
-    states: PyTree[Array]
-    messages: PyTree[Array]
+    states: Arrays
+    messages: Arrays
     compile: float
     run: float
     by_shard: tuple[float, ...]
@@ -46,8 +46,8 @@ class Executor(Protocol):
         step: str,
         method: Method,
         shards: Shard,
-        state: PyTree[Array],
-        broadcast: PyTree[Array],
+        state: Arrays,
+        broadcast: Arrays,
         keys: Key[Array, " S"],
     ) -> Asked:
         """Ask.
@@ -83,8 +83,8 @@ class Local:
         step: str,
         method: Method,
         shards: Shard,
-        state: PyTree[Array],
-        broadcast: PyTree[Array],
+        state: Arrays,
+        broadcast: Arrays,
         keys: Key[Array, " S"],
     ) -> Asked:
         """See :class:`Executor`."""
@@ -124,7 +124,7 @@ def _one_by_one(
     method: Method,
     shards: Shard,
     state: Any,
-    broadcast: PyTree[Array],
+    broadcast: Arrays,
     keys: Key[Array, " S"],
 ) -> Asked:
     """Called with NumPy arrays, shard by shard; states and messages are lists."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from dncbench.errors import ContractError, DrawsError
 from dncbench.merging.executors import Asked, Executor, Local, in_numpy
 from dncbench.merging.inputs import check_draws, only_needed, warnings_about
-from dncbench.method import Method, Shard
+from dncbench.method import Arrays, Method, Shard
 from dncbench.space import Space
 from dncbench.storage.files import canonical
 from dncbench.timing import Program, Timed, timed
@@ -225,7 +225,7 @@ def _server_program(step: str) -> Program:
     return Program(run)
 
 
-def _nbytes(message: PyTree[Array]) -> int:
+def _nbytes(message: Arrays) -> int:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(message) if leaf is not None]
     return int(sum(leaf.nbytes for leaf in leaves))
 

@@ -21,7 +21,7 @@ def log_predictive(approximation: Sample, reference: Sample) -> Figure:
     assert predictions is not None
     rows = groups(len(predictions))
     sums = np.stack([logsumexp(predictions[members], axis=0) for members in rows])
-    sizes = np.array([len(members) for members in rows])
+    sizes = [len(members) for members in rows]
     everything = logsumexp(sums, axis=0)
     without = [
         _loss(logsumexp(np.delete(sums, group, axis=0), axis=0), len(predictions) - size)

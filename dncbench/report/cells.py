@@ -188,6 +188,10 @@ def _facts(row: Row, records: list[dict[str, Any]]) -> list[list[str]]:
         known = [record["info"][name] for record in scored if name in record.get("info", {})]
         if known:
             facts.append([text, f"{choose(known):.4g}"])
+    peaks = [record["environment"].get("peak_memory_mib") for record in records]
+    if any(peak is not None for peak in peaks):  # older records say no more than that
+        peak = max(peak for peak in peaks if peak is not None)
+        facts.append(["peak memory of the process", f"{peak} MiB"])
     if row.memory_mib is not None:
         facts.append(["memory of its largest program", f"{row.memory_mib:.3g} MiB"])
     return facts

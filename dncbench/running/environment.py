@@ -30,7 +30,7 @@ def describe() -> dict[str, Any]:
         "platform": platform.platform(terse=True),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        "commit": _commit(),
+        "commit": _commit(Path(__file__).resolve().parents[1]),
     }
 
 
@@ -42,27 +42,28 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str | None:
+def _commit(package: Path) -> str | None:
     """The commit of a source checkout, with ``+`` where files differ from it; None elsewhere.
 
     Methods and problems lie outside the package, behind symlinks: they are looked at as well.
+
+    Args:
+        package: folder of the package, itself no symlink.
     """
-    here = Path(__file__).resolve().parents[1]
-    sources = [here, (here / "methods").resolve(), (here / "problems").resolve()]
+    sources = [package, (package / "methods").resolve(), (package / "problems").resolve()]
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True)
+
     try:
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True
-        )
-        if tracked.returncode:
+        tracked = git("ls-files", "--error-unmatch", "__init__.py")
+        commit = git("rev-parse", "--short=12", "--verify", "HEAD")
+        if tracked.returncode or commit.returncode:
             return None
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True
-        )
-        differs = ["git", "diff", "--quiet", "HEAD", "--", *map(str, sources)]
-        changed = subprocess.run(differs, cwd=here)
+        changed = git("diff", "--quiet", "HEAD", "--", *map(str, sources))
     except OSError:
         return None
-    return commit.stdout.strip() + ("+" if changed.returncode else "") or None
+    return commit.stdout.strip() + "+" * bool(changed.returncode)
 
 
 class OtherLoad:

@@ -161,7 +161,7 @@ def plan(
 
 def _place(result: Plan, cell: Cell, record: dict[str, Any] | None, metric_ids: set[str]) -> None:
     """Put a cell where it belongs: to be run, to be scored, or done."""
-    if record is None or _made_otherwise(record, cell):
+    if record is None or made_otherwise(record, cell):
         result.todo.append(cell)
     elif _is_complete(record, metric_ids):
         result.done.append(record)
@@ -170,7 +170,7 @@ def _place(result: Plan, cell: Cell, record: dict[str, Any] | None, metric_ids: 
         result.todo.append(dataclasses.replace(cell, earlier=earlier))
 
 
-def _made_otherwise(record: dict[str, Any], cell: Cell) -> bool:
+def made_otherwise(record: dict[str, Any], cell: Cell) -> bool:
     """Whether the same label and budget name stood for other numbers when it was recorded."""
     return contradicts(record["settings"], cell.settings) or contradicts(
         record["budget"], cell.budget.contents()

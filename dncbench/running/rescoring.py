@@ -9,7 +9,7 @@ from dncbench import registry
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure
 from dncbench.running.cells import kept_under, scored_again
-from dncbench.running.plan import Cell
+from dncbench.running.plan import Cell, made_otherwise
 from dncbench.running.prepared import prepare
 from dncbench.running.progress import Progress, Silent
 from dncbench.storage.cache import Cache
@@ -25,7 +25,8 @@ class Rescored:
     Attributes:
         scored: have new figures now.
         complete: had them before.
-        without_draws: whose merged draws are not in the cache.
+        without_draws: whose merged draws are not in the cache, or were made with settings that
+            their labels no longer stand for.
     """
 
     scored: int = 0
@@ -64,10 +65,9 @@ def rescore(
             continue
         if wanted <= {*record["metrics"], *record.get("metrics_not_applicable", ())}:
             done.complete += 1
-        elif not kept.path("merged", kept_under(record)).is_file():
+        elif (cell := _cell(record, kept)) is None:
             done.without_draws += 1
         else:
-            cell = _cell(record)
             by_terms.setdefault(cell.terms, []).append(cell)
     progress.plan(sum(map(len, by_terms.values())))
     for cells in by_terms.values():
@@ -87,9 +87,13 @@ def rescore(
     return done
 
 
-def _cell(record: dict[str, Any]) -> Cell:
+def _cell(record: dict[str, Any], kept: Cache) -> Cell | None:
+    """The cell of a record; None where its draws are not there, or are not what they were."""
+    if not kept.path("merged", kept_under(record)).is_file():
+        return None
     identity = identity_of(record)
     problem_entry, problem = configure("problem", identity.problem.label)
     method_entry, method = configure("method", identity.method.label)
     budget = get_budget(identity.budget)
-    return Cell(problem_entry, problem, method_entry, method, identity, budget, record)
+    cell = Cell(problem_entry, problem, method_entry, method, identity, budget, record)
+    return None if made_otherwise(record, cell) else cell

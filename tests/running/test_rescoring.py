@@ -1,5 +1,7 @@
 """A new metric on old runs: read on the draws that were kept, and nothing else touched."""
 
+import copy
+import functools
 import shutil
 
 import pytest
@@ -71,6 +73,28 @@ def test_the_metric_is_read_on_kept_draws(scored, session_cache) -> None:
 def test_a_second_time_there_is_nothing_to_do(scored) -> None:
     again = scored[3]
     assert "0 records scored, 2 had these metrics" in again.stdout
+
+
+@pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize("path", [("settings", "problem", "num_shards"), ("budget", "num_draws")])
+def test_draws_of_a_label_that_meant_something_else_are_not_read(
+    scored, session_cache, tmp_path, path
+) -> None:
+    before, *_ = scored
+    store, cache = Records(tmp_path / "results"), Cache(session_cache)
+    for record in copy.deepcopy(before):
+        arrays, info = cache.get("merged", kept_under(record))
+        *parents, last = path
+        functools.reduce(dict.__getitem__, parents, record)[last] = 7
+        cache.put("merged", kept_under(record), arrays, info)
+        store.put(record)
+    file = tmp_path / "again.py"
+    file.write_text(METRIC.replace('"offset"', '"again"'))
+    plugins = [*copied_plugins(tmp_path, "tiny"), "--plugin", str(file)]
+    places = ["--results", str(store.root), "--cache", str(session_cache)]
+    done = CliRunner().invoke(main, ["score", *plugins, "--metric", "again", *places])
+    assert done.exit_code == 0, done.output
+    assert "0 records scored, 0 had these metrics, 2 without kept draws" in done.stdout
 
 
 def test_draws_that_are_gone_are_said_to_be(scored) -> None:
