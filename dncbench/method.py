@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from dncbench import precision as precision
 from dncbench.space import KINDS
+from dncbench.storage.identity import REFERENCE_TRACK
 
 NEEDS = {
     "draws": "subposterior draws",
@@ -130,7 +131,7 @@ class Method(eqx.Module):
 
     def merge(
         self, messages: Arrays, key: PRNGKeyArray, num_draws: int
-    ) -> tuple[Shaped[Array, "num_draws ..."], dict[str, Any]]:
+    ) -> tuple[Shaped[np.ndarray | Array, "num_draws ..."], dict[str, Any]]:
         """Merge the S stacked messages into draws.
 
         Returns:
@@ -184,7 +185,7 @@ class Method(eqx.Module):
 
     def finish(
         self, server: Arrays, messages: Arrays, key: PRNGKeyArray, num_draws: int
-    ) -> tuple[Shaped[Array, "num_draws ..."], dict[str, Any]]:
+    ) -> tuple[Shaped[np.ndarray | Array, "num_draws ..."], dict[str, Any]]:
         """Draws from the last round's messages; returns what :meth:`merge` does."""
         return self.merge(messages, key, num_draws)
 
@@ -193,7 +194,7 @@ class Method(eqx.Module):
     def track(self) -> str:
         """What the method was allowed to use, in a few words; ranks are given within a track."""
         if "reference" in self.needs:
-            return "reference"
+            return REFERENCE_TRACK
         used = ["inflated draws"] * ("inflated" in self.needs)
         used += ["draws"] * ("inflated" not in self.needs and bool(_DRAWS & self.needs))
         used += ["log densities"] * ("log_density" in self.needs)

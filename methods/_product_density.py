@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dncbench.draws import evenly, systematic
 from dncbench.methods._gaussian import Whitening, inverse, inverses, product
+from dncbench.precision import third_party
 
 LogDensity = Callable[[Float[Array, " d"]], Float[Array, ""]]
 
@@ -152,7 +153,8 @@ def convergence(by_chain: Float[Array, "C T d"]) -> dict[str, Array]:
     """``ess``, the smallest bulk ESS of a coordinate, and ``max_rhat``, the largest split R-hat."""
     from blackjax.diagnostics import ess_bulk, rhat
 
-    return {"ess": jnp.min(ess_bulk(by_chain)), "max_rhat": jnp.max(rhat(by_chain))}
+    with third_party():
+        return {"ess": jnp.min(ess_bulk(by_chain)), "max_rhat": jnp.max(rhat(by_chain))}
 
 
 # ---------------------------------------------------------------- one step
@@ -195,7 +197,7 @@ def _hmc(
     # A step as large as it may be overshoots the quarter turn in few leapfrogs.
     size = jnp.minimum(step_size, _PATH_LENGTH / steps).astype(dtype) * jitter
 
-    def leapfrog(_: int, state: tuple) -> tuple:
+    def leapfrog(_: Array, state: tuple) -> tuple:
         z, momentum, _value, score = state
         momentum = momentum + 0.5 * size * (score @ factor)
         z = z + size * (momentum @ factor.T)

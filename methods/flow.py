@@ -29,7 +29,7 @@ from flowjax.bijections import (
 )
 from flowjax.distributions import StandardNormal, Transformed
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 from paramax import Parameterize
 from paramax.utils import inv_softplus
 
@@ -39,6 +39,7 @@ from dncbench.method import Method, Shard
 from dncbench.methods._gaussian import Whitening, whitening
 from dncbench.methods._learning import learning_curve
 from dncbench.methods._product_density import Space, sample, whitened_product
+from dncbench.precision import third_party
 from dncbench.registry import register_method
 
 _TRANSFORMERS = ("affine", "spline")
@@ -181,17 +182,18 @@ class Flow(Method):
         transformer = _spline() if self.transformer == "spline" else _affine()
 
         def layer(key: PRNGKeyArray) -> Chain:
-            autoregressive = MaskedAutoregressive(
-                key,
-                # It is closed over, not a leaf: float64 here would spread to everything.
-                transformer=_single_precision(transformer),
-                dim=dim,
-                # Unit k sees coordinates 0 to k mod (d - 1): fewer than d - 1 units would
-                # leave the last coordinates blind to those just before them.
-                nn_width=max(self.width, 2 * dim),
-                nn_depth=1,
-                nn_activation=jax.nn.silu,  # smooth: its gradient is followed and matched
-            )
+            with third_party():
+                autoregressive = MaskedAutoregressive(
+                    key,
+                    # It is closed over, not a leaf: float64 here would spread to everything.
+                    transformer=_single_precision(transformer),
+                    dim=dim,
+                    # Unit k sees coordinates 0 to k mod (d - 1): fewer than d - 1 units would
+                    # leave the last coordinates blind to those just before them.
+                    nn_width=max(self.width, 2 * dim),
+                    nn_depth=1,
+                    nn_activation=jax.nn.silu,  # smooth: its gradient is followed and matched
+                )
             # The network's output is added to the identity's parameters.
             autoregressive = eqx.tree_at(_last_layer, autoregressive, replace_fn=_zeros)
             return Chain([_single_precision(autoregressive), Flip(shape=(dim,))])  # type: ignore[call-arg]
@@ -250,7 +252,7 @@ class Flow(Method):
             mean = optax.incremental_update(parameters, mean, _FORGETTING)
             return (parameters, mean, state), None
 
-        def check(carry: tuple, keys: PRNGKeyArray) -> tuple:
+        def check(carry: tuple, keys: Key[Array, " n"]) -> tuple:
             training, best, smallest = carry
             _, mean, _ = training
             value = loss(mean, held_out)

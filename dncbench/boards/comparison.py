@@ -13,7 +13,7 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from dncbench.boards.leaderboard import headline_of
-from dncbench.storage.identity import Terms, identity_of
+from dncbench.storage.identity import Terms, identity_of, name_of
 from dncbench.storage.records import SCORED, latest
 
 CONFIDENCE = 0.95
@@ -142,9 +142,9 @@ def _differences(
     scored = [pair for pair in pairs if all(record["status"] in SCORED for record in pair)]
     figures: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
     for first, second in scored:
-        named = {metric.rpartition("@")[0]: figure for metric, figure in second["metrics"].items()}
+        named = {name_of(metric): figure for metric, figure in second["metrics"].items()}
         for metric, figure in first["metrics"].items():
-            name = metric.rpartition("@")[0]
+            name = name_of(metric)
             if name in named and (not wanted or name in wanted):
                 figures.setdefault(name, []).append((figure, named[name]))
     return [_difference(group, metric, each) for metric, each in sorted(figures.items())]

@@ -13,10 +13,16 @@ import numpy as np
 from dncbench import registry
 from dncbench.boards.ranking import Figures, resample, standings
 from dncbench.registry import Kind
-from dncbench.storage.identity import Identity, Terms, identity_of
+from dncbench.storage.identity import (
+    REFERENCE_TRACK,
+    Identity,
+    Terms,
+    identity_of,
+    name_of,
+    version_of,
+)
 from dncbench.storage.records import SCORED, latest
 
-REFERENCE_TRACK = "reference"
 MAX_OTHER_LOAD = 0.25
 """Cores that other work may keep busy before a record's seconds stay off the board."""
 
@@ -185,8 +191,8 @@ def current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
         found["metric"].update(record["metrics"])
     current: dict[str, dict[str, str]] = {}
     for kind, ids in found.items():
-        by_version = sorted(ids, key=lambda identifier: int(identifier.rpartition("@")[2]))
-        current[kind] = {identifier.rpartition("@")[0]: identifier for identifier in by_version}
+        by_version = sorted(ids, key=lambda identifier: version_of(identifier))
+        current[kind] = {name_of(identifier): identifier for identifier in by_version}
         current[kind] |= {entry.name: entry.id for entry in registry.entries(kind)}
     return current
 
@@ -203,7 +209,7 @@ def _versions(identity: Identity) -> list[tuple[Kind, str, str]]:
 
 def is_current(identifier: str, current: dict[str, str]) -> bool:
     """Whether an id has the version that its name has now."""
-    return current[identifier.rpartition("@")[0]] == identifier
+    return current[name_of(identifier)] == identifier
 
 
 def is_fresh(identity: Identity, current: dict[str, dict[str, str]]) -> bool:
@@ -235,9 +241,9 @@ def _board(
             metric
             for record in scored
             for metric in record["metrics"]
-            if is_current(metric, current) and (not wanted or metric.rpartition("@")[0] in wanted)
+            if is_current(metric, current) and (not wanted or name_of(metric) in wanted)
         },
-        key=lambda metric: (places.get(metric.rpartition("@")[0], 9), metric),
+        key=lambda metric: (places.get(name_of(metric), 9), metric),
     )
     floor = {
         metric: record["metrics"][metric]["noise_floor"]
@@ -253,7 +259,7 @@ def _board(
         for score in scores.values():
             score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
     ranked_by = wanted or headline
-    ranking = [metric for metric in metrics if metric.rpartition("@")[0] in ranked_by]
+    ranking = [metric for metric in metrics if name_of(metric) in ranked_by]
     for name, row in rows.items():
         row.doublings = _doublings(by_method[name], {metric: floor[metric] for metric in ranking})
         if row.doublings:
@@ -371,7 +377,7 @@ def _doublings(
     over the floor: a held-out log predictive density that is log 2 worse is one doubling.
     """
     logs = {entry.name for entry in registry.entries("metric") if entry.log}
-    is_log = {metric: metric.rpartition("@")[0] in logs for metric in floor}
+    is_log = {metric: name_of(metric) in logs for metric in floor}
     floor = {m: level for m, level in floor.items() if is_log[m] or level["mean"] > 0.0}
     found: dict[int, list[tuple[float, float]]] = {}
     for metric, level in floor.items():

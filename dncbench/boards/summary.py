@@ -15,8 +15,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from dncbench import registry
-from dncbench.boards.leaderboard import REFERENCE_TRACK, Board
+from dncbench.boards.leaderboard import Board
 from dncbench.boards.ranking import Resampled, resample, standings
+from dncbench.storage.identity import REFERENCE_TRACK
 
 
 @dataclass

@@ -7,6 +7,7 @@ import re
 
 from dncbench.boards.summary import Line, Summary
 from dncbench.boards.tables import latex, markdown, tie_letter
+from dncbench.storage.identity import name_of
 
 MANY = 3  # boards of one problem that are counted instead of named
 LEGEND = (
@@ -20,7 +21,7 @@ LEGEND = (
 
 def title(summary: Summary) -> str:
     """One line that says what was put together."""
-    metrics = ", ".join(metric.rpartition("@")[0] for metric in summary.metrics)
+    metrics = ", ".join(name_of(metric) for metric in summary.metrics)
     return (
         f"Over {len(summary.boards)} boards: {metrics} with equal weights, "
         f"budget {summary.budget}, seed {summary.seed}"

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from dncbench.boards.leaderboard import Board, Score
+from dncbench.storage.identity import name_of
 
 SECONDS_COLUMNS = {
     "sampling": "sampling s",
@@ -89,7 +90,7 @@ def title(board: Board) -> str:
 
 def header(board: Board) -> list[str]:
     """Column titles."""
-    metrics = [metric.rpartition("@")[0] for metric in board.metrics]
+    metrics = [name_of(metric) for metric in board.metrics]
     k_hat = ["k-hat"] * _has_k_hat(board)
     standing = ["x floor", "rank", "tie"]
     return [

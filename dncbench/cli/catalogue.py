@@ -44,11 +44,8 @@ def show(name: str) -> None:
     from dncbench.configure import configure, settings_of
     from dncbench.errors import UnknownNameError, nearest
 
-    known = {
-        entry.name: kind
-        for kind in ("metric", "correction", "method", "problem")
-        for entry in registry.entries(kind)
-    }
+    kinds: tuple[registry.Kind, ...] = ("metric", "correction", "method", "problem")
+    known = {entry.name: kind for kind in kinds for entry in registry.entries(kind)}
     base = name.partition("[")[0]
     if base not in known:
         raise UnknownNameError(
@@ -59,7 +56,7 @@ def show(name: str) -> None:
         entry = registry.get(kind, base)
         click.echo(f"{entry.id} ({kind})\n\n{inspect.getdoc(entry.target)}")
         return
-    entry, instance = configure(kind, name)  # type: ignore[arg-type]
+    entry, instance = configure(kind, name)
     click.echo(f"{entry.id} ({kind})\n\n{inspect.getdoc(entry.target)}\n")
     for key, value in settings_of(instance).items():
         click.echo(f"  {key} = {value}")

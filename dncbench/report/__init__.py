@@ -10,7 +10,7 @@ from pathlib import Path
 from dncbench import registry, scaling
 from dncbench.boards.leaderboard import Board
 from dncbench.errors import DncbenchError
-from dncbench.report.page import Summary
+from dncbench.report.page import SummaryTable
 from dncbench.storage.cache import Cache
 from dncbench.storage.identity import identity_of
 from dncbench.storage.records import Records
@@ -78,12 +78,12 @@ def _commits_timed(root: Path) -> int:
     return len(files - {"machine.json"})
 
 
-def _over_problems(boards: list[Board]) -> list[Summary]:
+def _over_problems(boards: list[Board]) -> list[SummaryTable]:
     from dncbench.boards import summary_tables
     from dncbench.boards.summary import summaries
 
     return [
-        Summary(
+        SummaryTable(
             summary_tables.title(each),
             summary_tables.LEGEND,
             summary_tables.header(each),

@@ -23,7 +23,7 @@ NO_HEAT: Heat = ("-", None, None)
 
 
 @dataclass
-class Cell:
+class Detail:
     """A method on a board; everything that a reader can ask of it.
 
     Attributes:
@@ -69,15 +69,15 @@ class Cell:
         return self.heat.get(WORST, NO_HEAT)[1]
 
 
-def no_record(method: str, track: str, command_line: str) -> Cell:
+def no_record(method: str, track: str, command_line: str) -> Detail:
     """A cell that nobody has run."""
     status = "no record: nobody has run this cell"
-    return Cell(method, track, "no record", status, command=command_line)
+    return Detail(method, track, "no record", status, command=command_line)
 
 
-def cell(
+def detail(
     board: Board, row: Row, records: list[dict[str, Any]], environments: "Environments"
-) -> Cell:
+) -> Detail:
     """The cell of a board's row.
 
     Args:
@@ -88,7 +88,7 @@ def cell(
     """
     states = Counter(record["status"] for record in records)
     scored = any(status in SCORED for status in states)
-    made = Cell(
+    made = Detail(
         row.method,
         row.track,
         "scored" if scored else states.most_common(1)[0][0],

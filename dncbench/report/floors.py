@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from dncbench.boards.leaderboard import REFERENCE_TRACK, Board, Row
+from dncbench.boards.leaderboard import Board, Row
+from dncbench.storage.identity import REFERENCE_TRACK, name_of
 
 WORST = "worst"
 """The largest multiple over the headline metrics: a merge must be right in all of them."""
@@ -50,7 +51,7 @@ def height(board: Board, row: Row, metric: str) -> Height | None:
 
 def headline(board: Board) -> list[str]:
     """Ids of the headline metrics that the board has."""
-    return [metric for metric in board.metrics if metric.rpartition("@")[0] in board.headline]
+    return [metric for metric in board.metrics if name_of(metric) in board.headline]
 
 
 def _level(multiple: float) -> int:

@@ -9,15 +9,14 @@ import numpy as np
 
 from dncbench import registry
 from dncbench.boards import tables
-from dncbench.boards.leaderboard import REFERENCE_TRACK
 from dncbench.report import pareto, tabulate
-from dncbench.report.cells import Cell, Environments, cell, command, no_record, num_splits
+from dncbench.report.cells import Detail, Environments, command, detail, no_record, num_splits
 from dncbench.report.features import QUESTIONS, UNKNOWN, answer
 from dncbench.report.floors import WORST, best_first, headline
 from dncbench.report.grouping import Group
 from dncbench.report.growth import Growth
 from dncbench.report.kept import Kept
-from dncbench.storage.identity import Named, identity_of
+from dncbench.storage.identity import REFERENCE_TRACK, Named, identity_of, name_of
 
 CURVE = "learning_curve"
 """Entry of a merge's ``info`` that is drawn: losses in the order of training."""
@@ -27,7 +26,7 @@ _LEADERS = 3
 
 
 @dataclass(frozen=True)
-class Summary:
+class SummaryTable:
     """A table over all problems, e.g. aggregated ranks.
 
     Attributes:
@@ -87,7 +86,7 @@ class Section:
     terms: str
     grade: str
     failures: list[str]
-    cells: list[Cell]
+    cells: list[Detail]
     table: tabulate.Table
     tracks: list[str]
     floor: dict[str, dict[str, float]]
@@ -134,7 +133,7 @@ class Page:
     states: dict[str, int]
     leaders: list[tuple[str, int]]
     unreached: int
-    summaries: list[Summary] = field(default_factory=list)
+    summaries: list[SummaryTable] = field(default_factory=list)
     metric_help: list[tuple[str, str]] = field(default_factory=list)
     growths: Sequence[Growth] = ()
     commits_timed: int = 0
@@ -151,7 +150,7 @@ class Page:
 def page(
     groups: list[Group],
     kept: list[Kept],
-    summaries: Sequence[Summary] = (),
+    summaries: Sequence[SummaryTable] = (),
     growths: Sequence[Growth] = (),
     commits_timed: int = 0,
 ) -> Page:
@@ -176,7 +175,7 @@ def page(
     at_floor = [_at_floor(section) for section in sections]
     return Page(
         metrics=[(WORST, "the worst of " + (", ".join(_headline_names(groups)) or "none"))]
-        + [(metric, metric.rpartition("@")[0]) for metric in metrics],
+        + [(metric, name_of(metric)) for metric in metrics],
         methods=list(methods),
         sections=sections,
         environments=environments.described,
@@ -201,7 +200,7 @@ def _at_floor(section: Section) -> list[str]:
 
 def _headline_names(groups: list[Group]) -> list[str]:
     ids = dict.fromkeys(metric for group in groups for metric in headline(group.board))
-    return [metric.rpartition("@")[0] for metric in ids]
+    return [name_of(metric) for metric in ids]
 
 
 def _records(group: Group) -> list[dict[str, Any]]:
@@ -232,7 +231,8 @@ def _section(
 ) -> Section:
     board, records = group.board, _records(group)
     made = {
-        row.method: cell(board, row, group.records[row.method], environments) for row in board.rows
+        row.method: detail(board, row, group.records[row.method], environments)
+        for row in board.rows
     }
     cells = [
         made.get(label) or no_record(label, track, _command(group, method))
@@ -287,7 +287,7 @@ def _rounds(group: Group) -> list[Rounds]:
                 if len(errors) < 2 or None in errors or (method, metric) in found:
                     continue
                 sent = np.cumsum([one["bytes_up"] + one["bytes_down"] for one in rounds])
-                name = metric.rpartition("@")[0]
+                name = name_of(metric)
                 found[method, metric] = Rounds(method, name, errors, [int(n) for n in sent])
     return [found[key] for key in sorted(found)]
 

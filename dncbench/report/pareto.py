@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from dncbench.boards.leaderboard import REFERENCE_TRACK, Board, Row
+from dncbench.boards.leaderboard import Board, Row
+from dncbench.storage.identity import REFERENCE_TRACK
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dncbench.report.features import QUESTIONS
 from dncbench.report.floors import LEVEL_NAMES, WORST
 from dncbench.report.page import Page, Section, choices, distinguishing_terms
 from dncbench.scaling.tables import LEGEND
+from dncbench.storage.identity import REFERENCE_TRACK, name_of
 
 
 def html(page: Page) -> str:
@@ -35,6 +36,7 @@ def html(page: Page) -> str:
     environment.filters["breakable"] = _breakable
     environment.filters["figure"] = lambda value: f"{value:.4g}"
     environment.filters["bytes"] = bytes_text
+    environment.filters["name_of"] = name_of
     style, script = _template("style.css"), _template("script.js")
     numbers = {method: number for number, method in enumerate(page.methods)}
     return environment.get_template("page.html.j2").render(
@@ -72,7 +74,7 @@ def _shown_first(section: Section, most: int = 3) -> list[str]:
     drawn = section.kept.marginals[0].lines if section.kept.marginals else {}
     order = [line[0].text for line in section.table.lines]
     tracks = {cell.method: cell.track for cell in section.cells}
-    return [m for m in order if m in drawn and tracks[m] != "reference"][:most]
+    return [m for m in order if m in drawn and tracks[m] != REFERENCE_TRACK][:most]
 
 
 def _template(name: str) -> str:
@@ -88,6 +90,7 @@ def _data(page: Page) -> dict[str, Any]:
     """What the script needs: every cell's detail, and what each problem is like."""
     metrics = [metric for metric, _ in page.metrics]
     return {
+        "reference": REFERENCE_TRACK,
         "metrics": [name for _, name in page.metrics],
         "environments": page.environments,
         "questions": [question.field for question in QUESTIONS],

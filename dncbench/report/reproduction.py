@@ -60,7 +60,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Row:
+class Claim:
     """One published figure.
 
     Attributes:
@@ -91,7 +91,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
-def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row]:
+def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Claim]:
     """Every published figure with its verdict.
 
     Args:
@@ -143,7 +143,7 @@ def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Row
                     ]
                 error = spread[0] / np.sqrt(table["splits"]) if spread else 0.0
                 found.append(
-                    Row(
+                    Claim(
                         title,
                         name,
                         metric,
@@ -218,7 +218,7 @@ def _compared(value: float, error: float, resolution: float, ours: Estimate) -> 
     return _VAGUE if allowed > 0.5 * max(value, ours.value) else _AGREES
 
 
-def to_markdown(paper: str, found: list[Row], budget: str) -> str:
+def to_markdown(paper: str, found: list[Claim], budget: str) -> str:
     """The table with a summary of two paragraphs."""
     content = tomllib.loads((_FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
     lines = [f"# {content['reference']}: published figures and ours", "", *_summary(found, budget)]
@@ -240,7 +240,7 @@ def to_markdown(paper: str, found: list[Row], budget: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _published_text(row: Row) -> str:
+def _published_text(row: Claim) -> str:
     spread = f" (se {row.published_error:.3f})" if row.published_error else ""
     return f"{row.published:.2f}{spread}"
 
@@ -252,7 +252,7 @@ def _text(estimate: Estimate | None) -> str:
     return f"{estimate.value:.3f}{mark} (se {estimate.standard_error:.3f}, n {estimate.number})"
 
 
-def _summary(found: list[Row], budget: str) -> list[str]:
+def _summary(found: list[Claim], budget: str) -> list[str]:
     count = {verdict: sum(row.verdict == verdict for row in found) for verdict in VERDICTS}
     tables = {
         title: [row for row in found if row.table == title]

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from dncbench.boards import tables
 from dncbench.boards.leaderboard import Board, Row
-from dncbench.report.cells import NO_HEAT, Cell
+from dncbench.report.cells import NO_HEAT, Detail
 from dncbench.report.floors import headline
+from dncbench.storage.identity import name_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ _SECONDS_HELP = {
 }
 
 
-def table(board: Board, cells: dict[str, Cell]) -> Table:
+def table(board: Board, cells: dict[str, Detail]) -> Table:
     """The headline metrics, seconds and bytes of a board.
 
     Args:
@@ -71,7 +72,7 @@ def table(board: Board, cells: dict[str, Cell]) -> Table:
     k_hats = any(row.k_hat is not None for row in board.rows)
     columns = [Column("method", "opens the cell's detail", number=False)]
     for metric in metrics:
-        name = metric.rpartition("@")[0]
+        name = name_of(metric)
         columns.append(Column(name, "mean (sd over splits); below it, multiples of the floor"))
     columns += [
         Column("x floor", "geometric mean of figure / floor over these metrics, none below 1"),
@@ -95,7 +96,7 @@ def table(board: Board, cells: dict[str, Cell]) -> Table:
     return Table(columns, lines, tracks, floor + [""] * (len(columns) - len(floor)))
 
 
-def _line(row: Row, cell: Cell, metrics: list[str], k_hats: bool) -> list[Entry]:
+def _line(row: Row, cell: Detail, metrics: list[str], k_hats: bool) -> list[Entry]:
     line = [Entry(row.method, row.method)]
     for metric in metrics:
         score = row.scores.get(metric)

@@ -21,6 +21,20 @@ SCHEME = re.compile(r"[a-z][a-z-]{0,39}(:[0-9.][0-9.e+-]{0,39})?")
 _IDS = re.compile(rf"{ID.pattern}( \+ {ID.pattern})*")
 
 
+REFERENCE_TRACK = "reference"
+"""The track of what is no merge: it was handed the truth itself."""
+
+
+def name_of(identifier: str) -> str:
+    """The name in an id: ``mah`` of ``mah@1``."""
+    return identifier.rpartition("@")[0]
+
+
+def version_of(identifier: str) -> int:
+    """The version in an id: 1 of ``mah@1``."""
+    return int(identifier.rpartition("@")[2])
+
+
 class Named(NamedTuple):
     """A problem or method of a record.
 
@@ -35,12 +49,12 @@ class Named(NamedTuple):
     @property
     def name(self) -> str:
         """Without version and correction."""
-        return self.id.partition("@")[0]
+        return name_of(self.id.split(" + ")[0])
 
     @property
     def parts(self) -> list[tuple[str, str]]:
         """Name and id of the method, then of each correction."""
-        return [(part.partition("@")[0], part) for part in self.id.split(" + ")]
+        return [(name_of(part), part) for part in self.id.split(" + ")]
 
 
 @dataclass(frozen=True, order=True)

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from dataclasses import fields
 
 import pytest
 from handmade import failed, record
@@ -95,10 +94,7 @@ def test_what_holds_for_many_boards_of_a_problem_is_said_once() -> None:
         weights=[0.25, 0.125, 0.125, 0.125, 0.25, 0.125],
         complete=[],
         lines=[
-            Line(
-                **{each.name: None for each in fields(Line)}
-                | {"method": "swiss", "states": ["", "1 failed", "1 failed", "", "2 failed", ""]}
-            )
+            Line("swiss", "draws", [None] * 6, ["", "1 failed", "1 failed", "", "2 failed", ""])
         ],
     )
     assert summary_tables.notes(found) == [

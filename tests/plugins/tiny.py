@@ -14,7 +14,7 @@ class Tiny(Posterior):
     dim = 2
 
     def data(self, key):
-        return jnp.array([1.0, -2.0]) + jax.random.normal(key, (60, 2))
+        return jnp.array([[1.0, -2.0]]) + jax.random.normal(key, (60, 2))
 
     def log_prior(self, theta):
         return -0.5 * jnp.sum(theta**2) / 4.0

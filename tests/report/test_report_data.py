@@ -1,7 +1,6 @@
 """What the report computes: heights over the floor, fronts, features, contours, commands."""
 
 import shlex
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from handmade import failed, record
 from report_pages import report_records
 from scipy import stats
 
-from dncbench.boards.leaderboard import boards
+from dncbench.boards.leaderboard import Score, boards
 from dncbench.budget import get as get_budget
 from dncbench.cli.running import run
 from dncbench.report import features, floors, pareto
@@ -239,9 +238,8 @@ def test_the_command_of_a_cell_plans_that_very_cell(tmp_path, case, method, opti
 
 
 def test_rank_intervals_are_shown_where_the_board_has_them():
-    assert rank_text(SimpleNamespace(rank=None)) == ""
-    assert rank_text(SimpleNamespace(rank=(2, 4))) == "2-4"
-    assert rank_text(SimpleNamespace(rank=(1, 1))) == "1"
+    for rank, text in ((None, ""), ((2, 4), "2-4"), ((1, 1), "1")):
+        assert rank_text(Score(1.0, None, 0.1, rank)) == text
 
 
 def test_groups_leave_stale_records_and_other_problems_out():

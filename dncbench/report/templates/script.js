@@ -131,7 +131,7 @@
         near: levels.filter(([, level]) => level <= 1).length,
         others: Object.entries(others).map(([state, count]) => `${count} ${state}`).join(", "),
       };
-    }).filter((row) => row.track !== "reference");
+    }).filter((row) => row.track !== data.reference);
     rows.sort((a, b) => b.floor - a.floor || b.near - a.near ||
       (a.worst ? a.worst[2] : Infinity) - (b.worst ? b.worst[2] : Infinity));
     const of = (count) => `${count} of ${matching.length}`;
