@@ -7,7 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
+
+Arrays = PyTree[np.ndarray | Array]
+"""Arrays in any nesting: JAX's, or NumPy's where nothing is compiled."""
 
 
 @dataclass(frozen=True)

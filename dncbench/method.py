@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from dncbench import precision as precision
+from dncbench.draws import Arrays
 from dncbench.space import KINDS
 from dncbench.storage.identity import REFERENCE_TRACK
 
@@ -23,9 +24,6 @@ NEEDS = {
     "reference": "draws of the full posterior itself",
 }
 """What a method may ask for in ``needs``; the framework provides it or says why it cannot."""
-
-Arrays = PyTree[Array | np.ndarray]
-"""JAX's arrays; NumPy's where a step is not compiled."""
 
 STEPS = ("begin", "answer", "aggregate", "finish")
 """What a method is asked to do: the first two on every shard, the others where messages meet."""

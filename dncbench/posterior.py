@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dncbench import precision as precision
+from dncbench.draws import Arrays
 from dncbench.errors import DataError
 from dncbench.problem import Data, Problem, Split, padded
 from dncbench.space import Real, Space
@@ -88,7 +89,7 @@ class Posterior(Problem):
         return np.zeros(self.dim)
 
     def exact_draws(
-        self, data: PyTree[Array], key: PRNGKeyArray, num_draws: int
+        self, data: Arrays, key: PRNGKeyArray, num_draws: int
     ) -> Float[np.ndarray, "num_draws dim"] | None:
         """Independent draws η of the full posterior, without MCMC; None where nobody can.
 
@@ -119,7 +120,7 @@ class Posterior(Problem):
         return densities(self, data.train, split, kind, space.name)
 
     def predict(
-        self, draws: Float[np.ndarray, "N dim"], held_out: PyTree[Array]
+        self, draws: Float[np.ndarray, "N dim"], held_out: Arrays
     ) -> Float[np.ndarray, "N m"] | None:
         """Log likelihood of each held-out observation at each θ."""
         return (
@@ -250,7 +251,7 @@ def log_jacobian(problem: Posterior, eta: Float[Array, " dim"]) -> Float[Array, 
 
 def densities(
     problem: Posterior,
-    observations: PyTree[Array],
+    observations: Arrays,
     split: Split,
     kind: str,
     space: str = SPACES[0],

@@ -14,13 +14,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from dncbench import precision as precision
-from dncbench.draws import Draws, Truth
-from dncbench.errors import DataError
+from dncbench.draws import Arrays, Draws, Truth
+from dncbench.errors import DataError, NotApplicableError
 from dncbench.space import Space
-from dncbench.splits import assign
+from dncbench.splits import assign, parse_scheme
 
 KINDS_OF_DENSITY = ("full", "plain", "inflated")
 """The full posterior; a subposterior p(θ)^(1/S) p(Y_s given θ); an inflated one, its power S."""
@@ -34,8 +34,8 @@ class Data(NamedTuple):
         held_out: the same for observations that no shard sees; None where there are none.
     """
 
-    train: PyTree[Array] = None
-    held_out: PyTree[Array] = None
+    train: Arrays = None
+    held_out: Arrays = None
 
     @property
     def num_observations(self) -> int:
@@ -122,7 +122,7 @@ class Problem(eqx.Module):
 
     # ------------------------------------------------------------ data and splits
 
-    def data(self, key: PRNGKeyArray) -> Data | PyTree[Array]:
+    def data(self, key: PRNGKeyArray) -> Data | Arrays:
         """The data: a pytree of observations, or :class:`Data` where some are held out.
 
         Synthetic problems draw them from ``key``, which depends on the problem's
@@ -130,11 +130,11 @@ class Problem(eqx.Module):
         """
         return Data()
 
-    def labels(self, observations: PyTree[Array]) -> np.ndarray | None:
+    def labels(self, observations: Arrays) -> np.ndarray | None:
         """Class of each observation, for label-dependent splits; None where there is none."""
         return None
 
-    def groups(self, observations: PyTree[Array]) -> np.ndarray | None:
+    def groups(self, observations: Arrays) -> np.ndarray | None:
         """(n,) group of each observation, where groups are dealt out whole; None for rows."""
         return None
 
@@ -152,6 +152,8 @@ class Problem(eqx.Module):
             NotApplicableError: the scheme does not go with these data.
         """
         if data.num_observations == 0:
+            if parse_scheme(scheme)[0] not in ("random", "in-order"):
+                raise NotApplicableError(f"split scheme {scheme!r}: there is nothing to deal out")
             return Split(np.empty(0, dtype=int), self.num_shards, self.unit)
         labels, groups = self.labels(data.train), self.groups(data.train)
         if groups is None:
@@ -169,7 +171,7 @@ class Problem(eqx.Module):
         """The split into one shard that the full posterior is."""
         return Split(np.zeros(data.num_observations, dtype=int), 1, self.unit)
 
-    def shard_data(self, data: Data, split: Split) -> tuple[PyTree[Array], Float[Array, "S n"]]:
+    def shard_data(self, data: Data, split: Split) -> tuple[Arrays, Float[Array, "S n"]]:
         """What each shard holds, stacked along a leading axis of S, and a mask.
 
         Shards of unequal size are padded by repeating rows, with a mask of zero there.
@@ -220,7 +222,7 @@ class Problem(eqx.Module):
         return None
 
     def predict(
-        self, draws: Shaped[np.ndarray, "N ..."], held_out: PyTree[Array]
+        self, draws: Shaped[np.ndarray, "N ..."], held_out: Arrays
     ) -> Float[np.ndarray, "N m"] | None:
         """Log density of each held-out observation under each draw; None where there is none.
 
@@ -246,8 +248,8 @@ def _is_text(value: Any) -> bool:
 
 
 def padded(
-    observations: PyTree[Array], split: Split, multiple_above: tuple[int, int] | None = None
-) -> tuple[PyTree[Array], Float[Array, "S n"]]:
+    observations: Arrays, split: Split, multiple_above: tuple[int, int] | None = None
+) -> tuple[Arrays, Float[Array, "S n"]]:
     """Every shard's observations, stacked, padded to equal length and masked.
 
     Args:
@@ -279,7 +281,7 @@ def load_data(problem: Problem, key: PRNGKeyArray) -> Data:
     return Data(*parts)
 
 
-def _checked(part: PyTree[Array], name: str) -> PyTree[Array]:
+def _checked(part: Arrays, name: str) -> Arrays:
     if part is None:
         return None
     part = jax.tree.map(jnp.asarray, part)

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.draws import systematic
+from dncbench.draws import Arrays, systematic
 from dncbench.errors import DrawsError
 from dncbench.merging.importance import UNTRUSTED, smooth
-from dncbench.method import Arrays, Method, Shard
+from dncbench.method import Method, Shard
 from dncbench.registry import register_correction
 
 _DEGREES = 5.0

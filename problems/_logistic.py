@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from dncbench.draws import Arrays
 from dncbench.posterior import Posterior
 
 
@@ -47,7 +48,7 @@ class Logistic(Posterior):
         """Log likelihood of one label given its covariates."""
         return bernoulli_log_likelihood(observation["x"] @ theta, observation["y"])
 
-    def labels(self, data: PyTree[Array]) -> np.ndarray:
+    def labels(self, data: Arrays) -> np.ndarray:
         """The class of each observation."""
         return np.asarray(data["y"])
 

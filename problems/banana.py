@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from dncbench.draws import Arrays
 from dncbench.posterior import Posterior
 from dncbench.registry import register_problem
 
@@ -58,7 +59,7 @@ class Banana(Posterior):
         return -0.5 * jnp.sum(residual**2)
 
     def exact_draws(
-        self, data: PyTree[Array], key: PRNGKeyArray, num_draws: int
+        self, data: Arrays, key: PRNGKeyArray, num_draws: int
     ) -> Float[np.ndarray, "num_draws dim"]:
         """Gaussian draws of (u, v), bent."""
         y, noise = np.asarray(data["y"]), np.array(_NOISE)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from dncbench.draws import one
+from dncbench.draws import Arrays, one
 from dncbench.posterior import Posterior, full_posterior
 from dncbench.problem import Data
 from dncbench.problems._published import checked, original_stream
@@ -79,7 +79,7 @@ class GaussianMixture(Posterior):
         return np.array(list(itertools.permutations(range(3))))
 
     def exact_draws(
-        self, data: PyTree[Array], key: PRNGKeyArray, num_draws: int
+        self, data: Arrays, key: PRNGKeyArray, num_draws: int
     ) -> Float[np.ndarray, "num_draws dim"]:
         """By quadrature on a grid of the whole cube, all six modes on it."""
         density = one(full_posterior(self, Data(data)))

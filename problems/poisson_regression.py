@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from dncbench.draws import Arrays
 from dncbench.posterior import Posterior
 from dncbench.registry import register_problem
 
@@ -73,12 +74,12 @@ class PoissonRegression(Posterior):
         log_mean = theta[0] + jnp.where(level > 0, theta[level], 0.0)
         return observation["y"] * log_mean - jnp.exp(log_mean)
 
-    def labels(self, data: PyTree[Array]) -> np.ndarray:
+    def labels(self, data: Arrays) -> np.ndarray:
         """The level of each row: a split by label starves shards of whole levels."""
         return np.asarray(data["level"])
 
     def exact_draws(
-        self, data: PyTree[Array], key: PRNGKeyArray, num_draws: int
+        self, data: Arrays, key: PRNGKeyArray, num_draws: int
     ) -> Float[np.ndarray, "num_draws dim"]:
         """Logarithms of Gamma draws, as an intercept and contrasts."""
         level = np.asarray(data["level"], int)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from dncbench.draws import Arrays
 from dncbench.posterior import Posterior
 from dncbench.registry import register_problem
 
@@ -54,7 +55,7 @@ class SkewedGamma(Posterior):
         return jnp.exp(eta)
 
     def exact_draws(
-        self, data: PyTree[Array], key: PRNGKeyArray, num_draws: int
+        self, data: Arrays, key: PRNGKeyArray, num_draws: int
     ) -> Float[np.ndarray, "num_draws dim"]:
         """Logarithms of Gamma draws."""
         counts = np.asarray(data["y"])

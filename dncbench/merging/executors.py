@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from dncbench.draws import alone, one
-from dncbench.method import Arrays, Method, Shard
+from dncbench.draws import Arrays, alone, one
+from dncbench.method import Method, Shard
 from dncbench.timing import Program, timed
 
 
@@ -139,9 +139,19 @@ def _one_by_one(
 
 
 def in_numpy(tree: Any) -> Any:
-    """A pytree with NumPy's arrays instead of JAX's; random keys, which NumPy has not, stay."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf) if _is_plain(leaf) else leaf, tree)
+    """A pytree with NumPy's arrays instead of JAX's.
+
+    Random keys stay, which NumPy has not, and modules that are called, such as a density,
+    which JAX differentiates.
+    """
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf) if _is_plain(leaf) else leaf, tree, is_leaf=_is_called
+    )
 
 
 def _is_plain(leaf: Any) -> bool:
     return eqx.is_array(leaf) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _is_called(node: Any) -> bool:
+    return isinstance(node, eqx.Module) and callable(node)

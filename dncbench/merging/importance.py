@@ -7,6 +7,7 @@ above 0.7 that the merge misses regions which matter (Vehtari et al. 2024). It i
 the harness, which knows the posterior; no method sees it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -16,7 +17,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dncbench.draws import at_most, one
-from dncbench.posterior import Density
 
 NUM_POINTS = 2_000
 UNTRUSTED = 0.7
@@ -29,12 +29,12 @@ _EQUAL = 1e-9  # a spread of the log ratios that is rounding alone
 
 
 def importance(
-    posterior: Density, eta: Float[np.ndarray, "N d"], log_density: Float[np.ndarray, " N"]
+    posterior: Callable, eta: Float[np.ndarray, "N d"], log_density: Float[np.ndarray, " N"]
 ) -> dict[str, Any]:
     """Pareto k-hat and effective share of the importance ratios at evenly thinned draws.
 
     Args:
-        posterior: the full posterior, with a leading axis of one.
+        posterior: log density of the full posterior, an Equinox module with a leading axis of one.
         eta: merged draws.
         log_density: of the merge's own density at them, up to a constant.
 
@@ -81,5 +81,5 @@ def smooth(
 
 
 @eqx.filter_jit
-def _evaluate(posterior: Density, eta: Float[Array, "N d"]) -> Float[Array, " N"]:
+def _evaluate(posterior: Callable, eta: Float[Array, "N d"]) -> Float[Array, " N"]:
     return jax.lax.map(one(posterior), eta)

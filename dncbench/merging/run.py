@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
+from dncbench.draws import Arrays
 from dncbench.errors import ContractError, DrawsError
 from dncbench.merging.executors import Asked, Executor, Local, in_numpy
 from dncbench.merging.inputs import check_draws, only_needed, warnings_about
-from dncbench.method import Arrays, Method, Shard
+from dncbench.method import Method, Shard
 from dncbench.space import Space
 from dncbench.storage.files import canonical
 from dncbench.timing import Program, Timed, timed

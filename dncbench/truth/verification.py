@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dncbench.draws import Draws, one
+from dncbench.draws import Arrays, Draws, one
 from dncbench.posterior import Posterior, log_jacobian
 from dncbench.problem import Data, Split
 
@@ -90,7 +90,7 @@ def check_given(density: Any, shard: int, draws: Draws, key: PRNGKeyArray) -> fl
 
 def recompute(
     problem: Posterior,
-    observations: PyTree[Array],
+    observations: Arrays,
     rows: np.ndarray,
     eta: Float[np.ndarray | Array, "points dim"],
     prior_weight: float,

@@ -11,8 +11,8 @@ import dncbench
 from dncbench import registry
 from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import ContractError, DrawsError
-from dncbench.merging.importance import importance, smooth
 from dncbench.merging.executors import Local
+from dncbench.merging.importance import importance, smooth
 from dncbench.merging.inputs import warnings_about
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import STEPS, Method, Shard
@@ -270,7 +270,8 @@ def gaussian_shards(num_draws: int = 2000) -> dict[str, np.ndarray]:
 
 
 def warned(ess: float = 2000.0, **parts: np.ndarray) -> list[str]:
-    return warnings_about(Consensus(), Shard(**parts, ess=np.full(3, ess)))
+    given = jax.tree.map(jnp.asarray, parts | {"ess": np.full(3, ess)})
+    return warnings_about(Consensus(), Shard(**given))
 
 
 def test_good_draws_bring_no_warning() -> None:

@@ -93,7 +93,7 @@ def mixture(num_draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def mixture_score(x: np.ndarray, parts: np.ndarray, t: float | None = None) -> np.ndarray:
     """∇ log p_t of the mixture: noise makes N(μ, σ²) into N(m μ, m² σ² + s²)."""
-    m, s = (1.0, 0.0) if t is None else (float(signal(t)), float(noise(t)))
+    m, s = (1.0, 0.0) if t is None else (float(signal(jnp.array(t))), float(noise(jnp.array(t))))
     weights, means, sds = parts[:, :, None]
     means, sds = m * means, np.hypot(m * sds, s)
     densities = weights * norm.pdf(x, means, sds)
@@ -109,7 +109,8 @@ def test_targets_are_the_noised_score_on_average(objective: str, t: float) -> No
     epsilon = np.random.default_rng(2).standard_normal(draws.shape)
     a, c = scaled(jnp.array(t))
     noised = np.asarray(a * draws + c * epsilon)[:, 0]
-    targets = np.asarray(target(objective, score, epsilon, a, c))[:, 0]
+    targets = target(objective, jnp.asarray(score), jnp.asarray(epsilon), a, c)
+    targets = np.asarray(targets)[:, 0]
     excess = targets - mixture_score(noised, parts, t)
     for products in (excess, excess * noised, excess * np.sin(3 * noised)):
         error = products.std() / np.sqrt(len(products))
@@ -123,8 +124,10 @@ def test_the_combined_target_has_no_noise_for_a_whitened_gaussian() -> None:
         for t in (1e-5, 0.3, 1 - 1e-5):
             a, c = scaled(jnp.array(t), variances)
             np.testing.assert_allclose(a**2 + c**2, 1.0, rtol=1e-12)
-            found = target("combined", -x, epsilon, a, c)
-            np.testing.assert_allclose(found, -(a * x + c * epsilon), rtol=1e-12)
+            of_one = lambda x, epsilon: target("combined", -x, epsilon, a, c)  # noqa: B023, E731
+            found = jax.vmap(of_one)(jnp.asarray(x), jnp.asarray(epsilon))
+            expected = -(np.asarray(a) * x + np.asarray(c) * epsilon)
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_training_finds_the_noised_scores() -> None:
@@ -253,8 +256,8 @@ def test_the_sum_of_gaussian_scores_is_that_of_equation_20(t: float) -> None:
     shards = make_shards(np.random.default_rng(6), 3, 2)
     variances, basis = np.linalg.eigh(shards.covariances)
     networks = jax.vmap(lambda key: Energy(2, key))(jax.random.split(KEY, 3))
-    nothing = np.zeros(3), np.zeros((3, 1))
-    stacked = NoisedShard(networks, shards.means, basis, variances, *nothing)
+    arrays = shards.means, basis, variances, np.zeros(3), np.zeros((3, 1))
+    stacked = NoisedShard(networks, *map(jnp.asarray, arrays))
     mean, covariance = noised_product(shards.means, shards.covariances, t)
     root = np.linalg.cholesky(covariance)
     for offset in np.random.default_rng(7).standard_normal((5, 2)):
@@ -286,8 +289,8 @@ def test_the_reverse_sde_of_summed_gaussian_scores_has_its_closed_form() -> None
 
     def score(theta: jax.Array, t: jax.Array) -> jax.Array:
         m, s = signal(t), noise(t)
-        precisions = jnp.linalg.inv(m**2 * covariances + s**2 * jnp.eye(2))
-        pulls = jnp.einsum("sij,sj->si", precisions, m * means - theta)
+        precisions = jnp.linalg.inv(m**2 * covariances + s**2 * jnp.eye(2)[None])
+        pulls = jnp.einsum("sij,sj->si", precisions, m * means - theta[None])
         return jnp.sum(pulls, axis=0)
 
     noise_start = jax.random.normal(KEY, (4000, 2))

@@ -75,7 +75,7 @@ def perturbed(method: Flow, dim: int, num_shards: int, size: float):
     make = jax.jit(lambda: eqx.filter(method.untrained(KEY, dim), eqx.is_inexact_array))
     leaves, treedef = jax.tree.flatten(make())
     rng = np.random.default_rng(9)
-    moved = [leaf + size * rng.normal(size=(num_shards, *leaf.shape)) for leaf in leaves]
+    moved = [leaf[None] + size * rng.normal(size=(num_shards, *leaf.shape)) for leaf in leaves]
     return jax.tree.unflatten(treedef, [jnp.asarray(leaf, jnp.float32) for leaf in moved])
 
 

@@ -77,7 +77,7 @@ def given(data: Observations) -> gpjax.Dataset:
 
 def test_the_kernel_is_gpjaxs(points: jax.Array) -> None:
     kernel = gpjax.kernels.Matern52(lengthscale=1.3, variance=1.0)
-    squared = jnp.sum((points[:, None] - points) ** 2, axis=-1) / 1.3**2
+    squared = jnp.sum((points[:, None] - points[None]) ** 2, axis=-1) / 1.3**2
     theirs = kernel.cross_covariance(points, points)
     np.testing.assert_allclose(matern52(squared), theirs, rtol=1e-12)
     # Against finite differences, and at r = 0, where the root has no derivative.
@@ -117,7 +117,7 @@ def test_restricted_likelihood_is_the_limit_of_wide_priors(
         model = gpjax_model(h, jnp.zeros(DIM + 1), WIDE)
         proper = gpjax.objectives.conjugate_mll(model, given(data))
         constants = 0.5 * (DIM + 1) * np.log(WIDE) + 0.5 * NUM * np.log(2 * np.pi)
-        squared = jnp.sum((data.x[:, None] - data.x) ** 2, axis=-1)
+        squared = jnp.sum((data.x[:, None] - data.x[None]) ** 2, axis=-1)
         gram = h.variance * matern52(squared / h.lengthscale**2)
         ours = restricted_log_likelihood(gram, h.noise, h.beta2, data)
         assert ours == pytest.approx(float(proper + constants), abs=1e-3)
@@ -140,7 +140,7 @@ def test_repeated_draws_are_as_if_they_were_not_there(
 
 def test_the_fit_climbs_the_restricted_likelihood(data: Observations) -> None:
     fitted = jax.jit(fit)(data)
-    squared = jnp.sum((data.x[:, None] - data.x) ** 2, axis=-1)
+    squared = jnp.sum((data.x[:, None] - data.x[None]) ** 2, axis=-1)
 
     def likelihood(logarithms: jax.Array) -> jax.Array:
         lengthscale, variance, noise, beta2 = jnp.exp(logarithms)

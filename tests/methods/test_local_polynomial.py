@@ -9,7 +9,7 @@ import pytest
 
 import dncbench
 from dncbench.contracts.gaussian_shards import make_shards
-from dncbench.errors import NotApplicableError, UnknownNameError
+from dncbench.errors import DrawsError, UnknownNameError
 from dncbench.methods._product_density import product_space
 from dncbench.methods.local_polynomial import (
     Basis,
@@ -120,7 +120,7 @@ def test_degree_four_is_recovered_exactly(dim: int) -> None:
     coefficients, space, trust = fit(jax.tree.map(jnp.asarray, messages))
     z = jnp.asarray(rng.standard_normal((50, dim)))
     own = jax.vmap(Basis(dim, 4, 3.0))(z) @ coefficients
-    exact = jax.vmap(basis)(space.original(z) / scale) @ jnp.sum(truth, axis=0)
+    exact = jax.vmap(basis)(space.original(z) / scale[None]) @ jnp.sum(truth, axis=0)
     np.testing.assert_allclose(own - own[0], exact - exact[0], rtol=1e-6, atol=1e-6)
     assert trust.score[1, 7] < 1e-6
     assert trust.log_density[2, 11] < 1e-6
@@ -260,7 +260,7 @@ def test_too_many_dimensions_are_refused() -> None:
     rng = np.random.default_rng(11)
     shards = make_shards(rng, 2, 6)
     values = shards.draws(rng, 50)
-    with pytest.raises(NotApplicableError, match=r"limited to 5 dimensions .* has 6: .* use a"):
+    with pytest.raises(DrawsError, match=r"limited to 5 dimensions .* has 6: .* use a"):
         merged({"values": values, "log_density": values[..., 0], "score": values}, 50)
 
 

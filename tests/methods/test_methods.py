@@ -96,9 +96,7 @@ def test_gaussian_shards_merge_to_their_product(case: Case, method: str) -> None
 def test_gaussian_shards_reach_the_noise_floor(case: Case, method: str, metric: str) -> None:
     inflated = case.inflated if method == "swiss" else None
     result = dncbench.merge(case.values, method, inflated=inflated, num_draws=NUM_DRAWS)
-    figure = METRICS[metric](
-        Sample(result.draws, result.info["ess"]), Sample(case.reference, SIZE)
-    )
+    figure = METRICS[metric](Sample(result.draws, result.info["ess"]), Sample(case.reference, SIZE))
     floor, spread = case.floors[metric]
     # The figure's own standard error and the floor's spread over eight readings.
     assert figure.value - floor < 3.5 * np.hypot(figure.standard_error, spread)
@@ -108,9 +106,7 @@ def test_gaussian_shards_reach_the_noise_floor(case: Case, method: str, metric: 
 def test_the_floor_is_out_of_reach_for_the_strawmen(case: Case, method: str) -> None:
     # Both have about S or more times the product's variance, so the IAD sees them.
     result = dncbench.merge(case.values, method)
-    figure = integrated_absolute_distance(
-        Sample(result.draws, SIZE), Sample(case.reference, SIZE)
-    )
+    figure = integrated_absolute_distance(Sample(result.draws, SIZE), Sample(case.reference, SIZE))
     floor, spread = case.floors["iad"]
     assert figure.value - floor > 3.5 * np.hypot(figure.standard_error, spread)
 

@@ -41,7 +41,7 @@ likelihoods = pytest.mark.parametrize("likelihood", [bernoulli_log_likelihood, _
 @likelihoods
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_the_log_likelihood_is_exact_for_every_logit(label: float, likelihood) -> None:
-    values = jax.vmap(likelihood, (0, None))(jnp.asarray(LOGITS), label)
+    values = jax.vmap(likelihood, (0, None))(jnp.asarray(LOGITS), jnp.asarray(label))
     expected = log_expit(LOGITS if label else -LOGITS)
     # log(1 + exp(-|x|)) to 1e-16, and the rounding error of a difference of numbers near x.
     error = np.abs(np.asarray(values) - expected)
@@ -52,14 +52,14 @@ def test_the_log_likelihood_is_exact_for_every_logit(label: float, likelihood) -
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_its_gradient_is_exact_for_every_logit(label: float, likelihood) -> None:
     gradient = jax.grad(likelihood)
-    values = jax.vmap(gradient, (0, None))(jnp.asarray(LOGITS), label)
+    values = jax.vmap(gradient, (0, None))(jnp.asarray(LOGITS), jnp.asarray(label))
     np.testing.assert_allclose(values, label - expit(LOGITS), rtol=0, atol=3e-16)
 
 
 @likelihoods
 def test_its_curvature_is_exact_for_every_logit(likelihood) -> None:
     curvature = jax.grad(jax.grad(likelihood))
-    values = jax.vmap(curvature, (0, None))(jnp.asarray(LOGITS), 1.0)
+    values = jax.vmap(curvature, (0, None))(jnp.asarray(LOGITS), jnp.asarray(1.0))
     np.testing.assert_allclose(values, -expit(LOGITS) * expit(-LOGITS), rtol=0, atol=3e-16)
 
 
@@ -209,4 +209,4 @@ def test_rows_that_no_block_would_count_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(posterior_module, "UNBLOCKED", 10)
     monkeypatch.setattr(posterior_module, "BLOCK", 64)
     with pytest.raises(DataError, match="200 rows are not a whole number of blocks of 64"):
-        one(np.zeros(problem.dim))
+        one(jnp.zeros(problem.dim))
