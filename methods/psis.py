@@ -30,13 +30,13 @@ _DEGREES = 5.0
 class _Points(NamedTuple):
     """The broadcast of the correction's own round: the draws (N, d) to be weighed."""
 
-    draws: Float[Array, "N d"]
+    draws: Float[np.ndarray | Array, "N d"]
 
 
 class _Proposal(NamedTuple):
     """What the server remembers: draws (N, d), their log density (N,), and the merge's info."""
 
-    draws: Float[Array, "N d"]
+    draws: Float[np.ndarray | Array, "N d"]
     log_density: Float[Array, " N"]
     info: dict[str, Any]
     name: str
@@ -167,7 +167,7 @@ def _stacked(messages: Any) -> _Answer:
 
 
 def _student(
-    draws: Float[Array, "N d"], key: PRNGKeyArray
+    draws: Float[np.ndarray | Array, "N d"], key: PRNGKeyArray
 ) -> tuple[Float[Array, "N d"], Float[Array, " N"]]:
     """As many draws of a Student t of the draws' moments, and its log density at them."""
     draws = jnp.asarray(draws)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -92,26 +93,27 @@ def everything(shards: GaussianShards, num_draws: int, seed: int = 0) -> Shard:
     rng = np.random.default_rng(seed)
     values = shards.draws(rng, num_draws)
     centred = values - shards.means[:, None]
-    score = -np.einsum("sij,stj->sti", np.linalg.inv(shards.covariances), centred)
+    precisions = np.linalg.inv(shards.covariances)
+    score = -np.einsum("sij,stj->sti", precisions, centred)
     return Shard(
-        values=values,
-        log_density=0.5 * np.sum(centred * score, -1),
-        score=score,
-        inflated=shards.inflated(rng, num_draws),
-        density=LogDensity(shards.means, np.linalg.inv(shards.covariances)),
-        ess=np.full(len(values), float(num_draws)),
+        values=jnp.asarray(values),
+        log_density=jnp.asarray(0.5 * np.sum(centred * score, -1)),
+        score=jnp.asarray(score),
+        inflated=jnp.asarray(shards.inflated(rng, num_draws)),
+        density=LogDensity(jnp.asarray(shards.means), jnp.asarray(precisions)),
+        ess=jnp.full(len(values), float(num_draws)),
     )
 
 
 def posterior(shards: GaussianShards, num_draws: int, seed: int = 0) -> Shard:
     """What the oracle gets: one shard, and it holds the truth."""
     exact = shards.exact(np.random.default_rng(seed), num_draws)
-    return Shard(values=exact[None], ess=np.array([float(num_draws)]))
+    return Shard(values=jnp.asarray(exact[None]), ess=jnp.array([float(num_draws)]))
 
 
 def given_to(method: Method, shards: GaussianShards, num_draws: int = NUM_DRAWS) -> Shard:
     make = posterior if is_oracle(method) else everything
-    return jax.tree.map(jax.numpy.asarray, make(shards, num_draws))
+    return make(shards, num_draws)
 
 
 def run(method: Method, shards: Shard, num_draws: int = NUM_DRAWS, key=KEY):
@@ -249,10 +251,10 @@ def test_exact_for_gaussians_reaches_the_noise_floor(
 def test_a_near_singular_covariance_is_named(method: Method) -> None:
     shards = make_shards(np.random.default_rng(6), NUM_SHARDS, 3)
     given = everything(shards, 200)
-    for draws in (given.values, given.inflated):
-        draws[2, :, 2] = draws[2, :, 0] * (1 + 1e-9 * draws[2, :, 1])
+    nearly = lambda draws: draws.at[2, :, 2].set(draws[2, :, 0] * (1 + 1e-9 * draws[2, :, 1]))  # noqa: E731
+    given = eqx.tree_at(lambda given: (given.values, given.inflated), given, replace_fn=nearly)
     with pytest.raises(DrawsError, match=r"shard 2, coordinate [02] \(.*\): a linear combination"):
-        run(SMALL[name_of(method)], jax.tree.map(jax.numpy.asarray, given))
+        run(SMALL[name_of(method)], given)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,7 @@ def test_draws_of_another_space_are_not_applicable(method: Method) -> None:
     codes = Codes(("count",), "codes", 3, lambda codes: codes[:, None].astype(float))
     if "codes" in method.spaces:
         pytest.skip("it merges codes")
-    given = Shard(values=jax.numpy.zeros((NUM_SHARDS, 50), int))
+    given = Shard(values=jnp.zeros((NUM_SHARDS, 50), int))
     with pytest.raises(NotApplicableError, match=re.escape(f"{name_of(method)} merges")):
         run_method(method, name_of(method), given, KEY, 50, codes, EXECUTOR)
 

@@ -4,7 +4,7 @@ All are computed in float64 after standardising by the reference, which changes 
 of them: a mean of 454 with a standard deviation of 0.05 has no digits to lose.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -136,7 +136,7 @@ def published_integrated_absolute_distance(approximation: Sample, reference: Sam
     points = np.linspace(ends.min(0), ends.max(0), _PUBLISHED_POINTS, axis=1)
     whole, without = zip(*(_densities_at(points, sample) for sample in (a, f)), strict=True)
 
-    def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray | np.floating:
+    def distance(one: np.ndarray, other: np.ndarray) -> Any:
         return 0.5 * np.mean(np.trapezoid(np.abs(one - other), points, axis=-1), axis=-1)
 
     left_out = distance(without[0], whole[1]), distance(whole[0], without[1])

@@ -135,34 +135,26 @@ class Identity:
             ValueError: something is missing, or is not what it should be; names it.
         """
         try:
-            split = content["split"]
             problem, method = (Named(content[k]["id"], content[k]["label"]) for k in _KINDS)
-            found = cls(
-                problem,
-                method,
-                split["scheme"],
-                split["index"],
-                content["seed"],
-                content["space"],
-                content["budget"],
-            )
+            scheme, split = content["split"]["scheme"], content["split"]["index"]
+            seed, space, budget = (content[name] for name in ("seed", "space", "budget"))
         except (KeyError, TypeError) as error:
             raise ValueError(f"its identity lacks {error}") from error
-        for named, kind in zip((found.problem, found.method), _KINDS, strict=True):
+        for named, kind in zip((problem, method), _KINDS, strict=True):
             if not (isinstance(named.id, str) and _IDS.fullmatch(named.id)):
                 raise ValueError(f"the {kind}'s id {named.id!r} is not NAME@VERSION")
-        if not (isinstance(found.scheme, str) and SCHEME.fullmatch(found.scheme)):
-            raise ValueError(f"its split scheme {found.scheme!r} is none")
-        for number in (found.split, found.seed):
+        if not (isinstance(scheme, str) and SCHEME.fullmatch(scheme)):
+            raise ValueError(f"its split scheme {scheme!r} is none")
+        for number in (split, seed):
             if type(number) is not int or abs(number) >= 2**63:
                 raise ValueError(f"its split or seed {number!r} is not a whole number of 64 bits")
-        for text in (found.problem.label, found.method.label, found.space, found.budget):
+        for text in (problem.label, method.label, space, budget):
             if not (isinstance(text, str) and text):
                 raise ValueError(f"its identity holds {text!r} where a name should be")
-        for named in (found.problem, found.method):
+        for named in (problem, method):
             if re.split(r"\[| \+ ", named.label)[0] != named.name:
                 raise ValueError(f"the label {named.label!r} is none of {named.id}")
-        return found
+        return cls(problem, method, scheme, split, seed, space, budget)
 
 
 _KINDS = ("problem", "method")

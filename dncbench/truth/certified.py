@@ -73,7 +73,10 @@ class Reference:
     @property
     def checks(self) -> list[Check]:
         """The lines of the certificate."""
-        return [Check(**check) for check in self.certificate["checks"]]
+        return [
+            Check(**check | {"value": float(check["value"])})
+            for check in self.certificate["checks"]
+        ]
 
     def fresh(self, split: int) -> int:
         """The block that the oracle scores in a split; the splits take them in turn."""
@@ -127,14 +130,22 @@ def reference(
     certificate = {
         "grade": "C" if failures else truth.grade,
         "failures": failures,
-        "checks": [check._asdict() for check in truth.checks],
+        "checks": [_plain(check) for check in truth.checks],
     }
     arrays = {"pool": np.asarray(truth.pool)}
     if truth.log_probs is not None:
         arrays["log_probs"] = np.asarray(truth.log_probs, np.float64)
-    info = {"certificate": certificate, "independent": float(truth.independent)}
+    # Draws whose worth cannot be told, of a coordinate that stands still, count as one.
+    independent = float(truth.independent) if np.isfinite(truth.independent) else 1.0
+    info = {"certificate": certificate, "independent": independent}
     cache.put("references", _cache_key(identity, budget), arrays, info)
     return _in_blocks(problem, budget, arrays, info)
+
+
+def _plain(check: Check) -> dict[str, Any]:
+    """A check as JSON, which has no number for what is none: "nan", "inf"."""
+    finite = np.isfinite(check.value)
+    return check._asdict() | ({} if finite else {"value": str(float(check.value))})
 
 
 def _sampled(

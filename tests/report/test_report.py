@@ -13,7 +13,7 @@ from report_pages import ENVIRONMENT, HOSTILE, handmade_page, report_records
 
 from dncbench.boards.leaderboard import boards
 from dncbench.cli import main
-from dncbench.report import Summary, floors
+from dncbench.report import SummaryTable, floors
 from dncbench.report.grouping import groups
 from dncbench.report.kept import Kept
 from dncbench.report.overlays import overlays
@@ -157,7 +157,7 @@ def test_a_cell_says_where_it_comes_from(shown):
 
 
 def test_labels_and_reasons_are_text_whatever_they_hold():
-    text = html(handmade_page(HOSTILE, [Summary(HOSTILE, HOSTILE, [HOSTILE], [[HOSTILE]])]))
+    text = html(handmade_page(HOSTILE, [SummaryTable(HOSTILE, HOSTILE, [HOSTILE], [[HOSTILE]])]))
     reader = _Reader(text)
     assert len(reader.having("script")) == 2
     scripts = [text for tag, text in reader.texts if tag == "script"]
@@ -183,7 +183,9 @@ def test_the_same_records_give_the_same_bytes(shown):
 def test_a_summary_is_shown_as_given():
     made = html(
         handmade_page(
-            summaries=[Summary("Ranks", "by split", ["method", "rank"], [["good", "1-2"]], ["one"])]
+            summaries=[
+                SummaryTable("Ranks", "by split", ["method", "rank"], [["good", "1-2"]], ["one"])
+            ]
         )
     )
     assert "<h2>Ranks</h2>" in made

@@ -46,7 +46,7 @@ class Conjugate(Posterior):
 
     def data(self, key):
         noise = jax.random.normal(key, (sum(SIZES), DIM)) @ np.linalg.cholesky(NOISE).T
-        return {"y": 0.7 * SCALES + noise}
+        return {"y": 0.7 * SCALES[None] + noise}
 
     def log_prior(self, theta):
         return -0.5 * theta @ np.linalg.inv(PRIOR) @ theta

@@ -175,6 +175,7 @@ def test_a_broken_bound_is_grade_c(
     assert made.certificate["grade"] == "C"
     (failure,) = made.certificate["failures"]
     assert re.fullmatch(said, failure)
+    np.testing.assert_equal(checks_of(made)[name].value, value)  # also where it is not a number
 
 
 def test_bounds_that_hold_exactly_are_grade_b(certified: Reference, tmp_path: Path) -> None:
@@ -203,6 +204,11 @@ def test_a_known_truth_is_taken_as_it_is(tmp_path: Path, grade: str) -> None:
     assert made.checks == [GOOD]
     np.testing.assert_array_equal(made.blocks.reshape(-1, 2), POOL[:-5])
     assert made.ess == pytest.approx(2400.0 / SMOKE.reference_blocks)
+
+
+def test_draws_whose_worth_cannot_be_told_count_as_one(tmp_path: Path) -> None:
+    made = own_truth(Truth(POOL, np.nan, None, (GOOD,)), "untold", tmp_path)
+    assert made.ess == pytest.approx(1.0 / SMOKE.reference_blocks)
 
 
 def test_a_truth_that_nothing_vouches_for_is_refused(tmp_path: Path) -> None:
