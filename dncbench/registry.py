@@ -204,7 +204,7 @@ def register_metric(
 def _class_decorator(
     kind: Kind, name: str, version: int, **more: Any
 ) -> Callable[[type[T]], type[T]]:
-    def decorate(cls: type[T]) -> type[T]:
+    def decorate(cls: Any) -> Any:  # anything may be decorated; what is no class is refused
         # Each contract lives beside the base class it describes.
         base: Any
         if kind == "problem":
