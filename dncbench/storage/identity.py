@@ -5,6 +5,7 @@ name are contents of its record: a setting that is added later, with a default, 
 no label, and what was run before stays found.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -161,5 +162,26 @@ _KINDS = ("problem", "method")
 
 
 def identity_of(record: dict[str, Any]) -> Identity:
-    """The cell that a record is of."""
-    return Identity.from_json(record["identity"])
+    """The cell that a record is of.
+
+    Raises:
+        ValueError: its identity is none.
+    """
+    content = record["identity"]
+    try:
+        parts = [content[kind][part] for kind in _KINDS for part in ("id", "label")]
+        parts += [content["split"]["scheme"], content["split"]["index"]]
+        return _read_before(*parts, *(content[name] for name in ("seed", "space", "budget")))
+    except (KeyError, TypeError):  # missing, or nothing that can be looked up: it is told which
+        return Identity.from_json(content)
+
+
+@functools.lru_cache(maxsize=16_384, typed=True)
+def _read_before(*parts: Any) -> Identity:
+    """A board asks each record many times over: what was checked is not checked again."""
+    problem, method = (dict(zip(("id", "label"), parts[i : i + 2], strict=True)) for i in (0, 2))
+    content = {"problem": problem, "method": method}
+    content["split"] = dict(zip(("scheme", "index"), parts[4:6], strict=True))
+    return Identity.from_json(
+        content | dict(zip(("seed", "space", "budget"), parts[6:], strict=True))
+    )

@@ -110,7 +110,7 @@ def test_components_make_up_the_product_of_the_estimates(full: bool) -> None:
     own = sum(mixture.log_gaussian[s, vectors[s]] for s in range(3))
     weights = softmax(mixture.log_weight(chosen, own, jnp.array(h), jnp.array(float(full))))
     method = Semiparametric() if full else Nonparametric()
-    means, variance = method.component(chosen.mean(0), jnp.array(h), mixture.variance, 3)
+    means, variance = method.component(chosen.mean(0), jnp.array(h), mixture.variance[None], 3)
     total = [weights @ norm.pdf(place, means, np.sqrt(variance)).prod(1) for place in places]
     np.testing.assert_allclose(np.diff(np.log(total)), np.diff(product), rtol=1e-8)
 
