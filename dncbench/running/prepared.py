@@ -249,7 +249,7 @@ class Prepared:
         }
         return replace(draws, info=measured | draws.info)
 
-    def _by_chain(self, draws: Draws, shard: int) -> Float[np.ndarray, "C T/C p"]:
+    def _by_chain(self, draws: Draws, shard: int) -> Float[np.ndarray, "C T_c p"]:
         """What a shard's draws stand for, the chains apart."""
         points = self.problem.space.embed(draws.values[shard])
         number = draws.num_chains if draws.num_chains > 1 else _STRETCHES

@@ -55,6 +55,6 @@ class FederatedNewton(Method):
         mode, _, curvature = self.moved(server, messages)
         noise = jax.random.normal(key, (len(mode), num_draws))
         factor = jnp.linalg.cholesky(curvature)
-        return mode + jax.scipy.linalg.solve_triangular(factor.T, noise).T, {
+        return mode[None, :] + jax.scipy.linalg.solve_triangular(factor.T, noise).T, {
             "ess": float(num_draws)
         }

@@ -40,7 +40,7 @@ class GroupMeans(Problem):
             mu = mean + jax.random.normal(key_mu, (num_draws,)) / jnp.sqrt(power * precision)
             # z_g given μ and the data; the score of the joint density, by Fisher's identity.
             noise = jax.random.normal(key_z, (num_draws, len(means))) / jnp.sqrt(6.0)
-            z = (5 * means + mu[:, None]) / 6 + noise
+            z = (5 * means[None, :] + mu[:, None]) / 6 + noise
             values.append(mu[:, None])
             scores.append(
                 -mu[:, None] / 9 / self.num_shards + (z - mu[:, None]).sum(1, keepdims=True)

@@ -46,12 +46,20 @@ def test_both_spaces_are_recorded(tmp_path: Path, session_cache: Path) -> None:
 def test_the_correction_brings_a_banana_closer(
     method: str, tmp_path: Path, session_cache: Path
 ) -> None:
-    plain = run(tmp_path, session_cache, "banana", [method])[method]
+    # A single seed tells little: k-hat is about its limit, and few draws carry the weights. All of
+    # the first four seeds count, whatever each says: their gaps in standard errors, unit normal
+    # if the correction did nothing, add up to one of standard deviation 2.
+    gaps = []
     label = f"{method} + psis"
-    corrected = run(tmp_path, session_cache, "banana", [method], correct="psis")[label]
-    assert corrected["track"].endswith("+ a correction round")
-    assert corrected["importance"]["k_hat"] == corrected["info"]["k_hat"]
-    assert corrected["bytes_communicated"] > plain["bytes_communicated"]
-    figures = [record["metrics"]["sw2@1"] for record in (plain, corrected)]
-    error = np.hypot(*(figure["standard_error"] for figure in figures))
-    assert figures[0]["value"] - figures[1]["value"] > 3 * error
+    for seed in range(4):
+        plain = run(tmp_path, session_cache, "banana", [method], seed=seed)[method]
+        corrected = run(tmp_path, session_cache, "banana", [method], correct="psis", seed=seed)[
+            label
+        ]
+        assert corrected["track"].endswith("+ a correction round")
+        assert corrected["importance"]["k_hat"] == corrected["info"]["k_hat"]
+        assert corrected["bytes_communicated"] > plain["bytes_communicated"]
+        figures = [record["metrics"]["sw2@1"] for record in (plain, corrected)]
+        error = np.hypot(*(figure["standard_error"] for figure in figures))
+        gaps.append((figures[0]["value"] - figures[1]["value"]) / error)
+    assert np.sum(gaps) / np.sqrt(len(gaps)) > 3, gaps
