@@ -24,6 +24,10 @@ class DataError(DncbenchError, OSError):
     """A data set that cannot be had, or whose content is not what its source publishes."""
 
 
+class StorageError(DncbenchError, OSError):
+    """A file that cannot be written: no such place, no leave, no room, or no file at all."""
+
+
 class DrawsError(DncbenchError, ValueError):
     """Draws that no merge can use: wrong shape, non-finite, too few, degenerate."""
 

@@ -10,16 +10,26 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dncbench.storage.text import UNPRINTABLE
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """A registered name: it becomes the name of a folder."""
 
 ID = re.compile(rf"{NAME}@[0-9]{{1,9}}")
 """A name with its version."""
 
-SCHEME = re.compile(r"[a-z][a-z-]{0,39}(:[0-9.][0-9.e+-]{0,39})?")
+METHOD_ID = rf"{ID.pattern}( \+ {ID.pattern})*"
+"""A method's id, and those of the corrections that follow it."""
+
+SCHEME = re.compile(r"[a-z][a-z-]{0,39}(:[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?)?")
 """A split scheme: it becomes part of a file's name."""
 
-_IDS = re.compile(rf"{ID.pattern}( \+ {ID.pattern})*")
+_KEY, _VALUE = rf"[^{UNPRINTABLE}\[\],=]+", rf"[^{UNPRINTABLE}\[\],]*"
+LABEL = rf"{NAME}(\[{_KEY}={_VALUE}(,{_KEY}={_VALUE})*\])?"
+"""A name with the settings that differ from the defaults, as ``configure`` reads it."""
+
+BUDGET = LABEL
+SPACE = r"[a-z][a-z0-9_-]{0,99}"
 
 
 REFERENCE_TRACK = "reference"
@@ -128,60 +138,32 @@ class Identity:
             "budget": self.budget,
         }
 
-    @classmethod
-    def from_json(cls, content: Any) -> "Identity":
-        """From a record; it may be anybody's, so everything is checked.
-
-        Raises:
-            ValueError: something is missing, or is not what it should be; names it.
-        """
-        try:
-            problem, method = (Named(content[k]["id"], content[k]["label"]) for k in _KINDS)
-            scheme, split = content["split"]["scheme"], content["split"]["index"]
-            seed, space, budget = (content[name] for name in ("seed", "space", "budget"))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"its identity lacks {error}") from error
-        for named, kind in zip((problem, method), _KINDS, strict=True):
-            if not (isinstance(named.id, str) and _IDS.fullmatch(named.id)):
-                raise ValueError(f"the {kind}'s id {named.id!r} is not NAME@VERSION")
-        if not (isinstance(scheme, str) and SCHEME.fullmatch(scheme)):
-            raise ValueError(f"its split scheme {scheme!r} is none")
-        for number in (split, seed):
-            if type(number) is not int or abs(number) >= 2**63:
-                raise ValueError(f"its split or seed {number!r} is not a whole number of 64 bits")
-        for text in (problem.label, method.label, space, budget):
-            if not (isinstance(text, str) and text):
-                raise ValueError(f"its identity holds {text!r} where a name should be")
-        for named in (problem, method):
-            if re.split(r"\[| \+ ", named.label)[0] != named.name:
-                raise ValueError(f"the label {named.label!r} is none of {named.id}")
-        return cls(problem, method, scheme, split, seed, space, budget)
-
-
-_KINDS = ("problem", "method")
-
 
 def identity_of(record: dict[str, Any]) -> Identity:
-    """The cell that a record is of.
+    """The cell of a record that was held to :mod:`dncbench.storage.contents`.
 
     Raises:
-        ValueError: its identity is none.
+        ValueError: a label is that of another id.
     """
     content = record["identity"]
-    try:
-        parts = [content[kind][part] for kind in _KINDS for part in ("id", "label")]
-        parts += [content["split"]["scheme"], content["split"]["index"]]
-        return _read_before(*parts, *(content[name] for name in ("seed", "space", "budget")))
-    except (KeyError, TypeError):  # missing, or nothing that can be looked up: it is told which
-        return Identity.from_json(content)
-
-
-@functools.lru_cache(maxsize=16_384, typed=True)
-def _read_before(*parts: Any) -> Identity:
-    """A board asks each record many times over: what was checked is not checked again."""
-    problem, method = (dict(zip(("id", "label"), parts[i : i + 2], strict=True)) for i in (0, 2))
-    content = {"problem": problem, "method": method}
-    content["split"] = dict(zip(("scheme", "index"), parts[4:6], strict=True))
-    return Identity.from_json(
-        content | dict(zip(("seed", "space", "budget"), parts[6:], strict=True))
+    problem, method, split = content["problem"], content["method"], content["split"]
+    return _identity(
+        *(problem["id"], problem["label"], method["id"], method["label"]),
+        *(split["scheme"], split["index"], content["seed"], content["space"], content["budget"]),
     )
+
+
+@functools.lru_cache(maxsize=65_536)
+def _identity(
+    problem: str,
+    problem_label: str,
+    method: str,
+    method_label: str,
+    *others: Any,
+) -> Identity:
+    """A board asks each record many times over: what was read is not read again."""
+    named = Named(problem, problem_label), Named(method, method_label)
+    for each in named:
+        if re.sub(r"\[.*?\]", "", each.label).split(" + ") != [name for name, _ in each.parts]:
+            raise ValueError(f"the label {each.label!r} is none of {each.id}")
+    return Identity(*named, *others)

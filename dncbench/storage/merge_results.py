@@ -1,6 +1,5 @@
 """Putting other people's records beside one's own."""
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,9 @@ def merge_results(source: Path, into: Records, *, prefer_theirs: bool = False) -
 
     Raises:
         DataError: there are no records in ``source``.
+        StorageError: a record cannot be written.
     """
-    files = sorted((source / "records").rglob("*.json"))
+    files = Records(source).files()
     if not files:
         raise DataError(f"{source} has no records; give the folder that holds 'records'")
     merged = Merged()
@@ -45,9 +45,9 @@ def merge_results(source: Path, into: Records, *, prefer_theirs: bool = False) -
         theirs = read_record(file)
         if theirs is None:
             continue
-        target = into.path(identity_of(theirs))
-        name = str(target.relative_to(into.root))
-        ours = read_record(target) if target.is_file() else None
+        identity = identity_of(theirs)
+        name = str(into.path(identity).relative_to(into.root))
+        ours = into.get(identity)
         if ours is None:
             merged.added.append(name)
         elif _figures(ours) == _figures(theirs):
@@ -57,8 +57,7 @@ def merge_results(source: Path, into: Records, *, prefer_theirs: bool = False) -
             merged.conflicts.append(name)
             if not prefer_theirs:
                 continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+        into.copy(theirs)
     return merged
 
 

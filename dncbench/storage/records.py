@@ -7,16 +7,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dncbench.storage.files import digest, write_atomically
-from dncbench.storage.identity import ID, Identity, identity_of
+from dncbench.storage import contents
+from dncbench.storage.contents import RECORD_SCHEMA, SCORED, WITHOUT_FIGURES
+from dncbench.storage.files import digest, read_regular, write_atomically
+from dncbench.storage.identity import Identity, identity_of
+from dncbench.storage.text import one_line
 
-RECORD_SCHEMA = 2
+__all__ = [
+    "MOST_BYTES",
+    "RECORD_SCHEMA",
+    "SCORED",
+    "WITHOUT_FIGURES",
+    "Records",
+    "contradicts",
+    "latest",
+    "not_sealed",
+    "read_record",
+    "validate",
+]
 
-SCORED = ("ok", "unreliable")
-"""Statuses of records with figures; "unreliable": the merge's own sampling did not converge."""
-
-WITHOUT_FIGURES = ("failed", "not applicable", "timeout")
-"""Statuses of records that give a reason instead."""
+MOST_BYTES = 1_000_000
+"""Of a record's file."""
 
 
 class Records:
@@ -41,25 +52,50 @@ class Records:
     def get(self, identity: Identity) -> dict[str, Any] | None:
         """The record of a cell, or None."""
         path = self.path(identity)
-        return read_record(path) if path.is_file() else None
+        return read_record(path) if os.path.lexists(path) else None
 
     def put(self, record: dict[str, Any]) -> Path:
-        """Write a record; replaces an earlier one of the same cell.
+        """Seal a record and write it; replaces an earlier one of the same cell.
 
         Raises:
             ValueError: it is not a whole record.
+            StorageError: it cannot be written.
         """
         validate(record)
+        return self.copy(record | {"seal": seal_of(record)})
+
+    def copy(self, record: dict[str, Any]) -> Path:
+        """Write a record that was read: its seal, or that it has none, stays.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         path = self.path(identity_of(record))
-        text = json.dumps(record, sort_keys=True, indent=1, allow_nan=False) + "\n"
-        write_atomically(path, text.encode())
+        write_atomically(path, _text(record))
         return path
 
+    def files(self) -> list[Path]:
+        """Whatever is called ``*.json``, by name; a folder that cannot be listed is told of."""
+        found = []
+        for folder, inner, names in os.walk(self.root / "records", onerror=_cannot_list):
+            inner.sort()
+            found += [Path(folder, name) for name in sorted(names + inner) if _is_json(name)]
+        return found
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for path in sorted((self.root / "records").rglob("*.json")):
+        for path in self.files():
             record = read_record(path)
             if record is not None:
                 yield record
+
+
+def _is_json(name: str) -> bool:
+    return name.endswith(".json")
+
+
+def _cannot_list(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        _left_out(Path(error.filename), error)
 
 
 def latest(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -83,20 +119,27 @@ def contradicts(recorded: Any, present: Any) -> bool:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """A record, or None (and a line on stderr) where the file is not one of this schema."""
+    """A record, or None (and a line on stderr) where the file is none, or its seal is broken."""
     try:
-        record = _parsed(path)
-        validate(record)
-        return record
+        record = _parsed(read_regular(path, MOST_BYTES))
+        contents.check(record)
+        identity_of(record)
+        if record.get("seal") not in (None, seal_of(record)):
+            raise ValueError("its contents are not those that were sealed: somebody changed them")
     except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-    print(f"dncbench: {path} is left out: {reason}", file=sys.stderr)
-    return None
+        _left_out(path, error)
+        return None
+    return record
 
 
-def _parsed(path: Path) -> Any:
+def _left_out(path: Path, error: Exception) -> None:
+    reason = (isinstance(error, OSError) and error.strerror) or error
+    print(one_line(f"dncbench: {path} is left out: {reason}"), file=sys.stderr)
+
+
+def _parsed(content: bytes) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not a record: {error}") from error
 
@@ -106,100 +149,35 @@ def _refuse(constant: str) -> None:
 
 
 def validate(record: Any) -> None:
-    """Hold a record to what readers rely on.
+    """Hold a record to what readers rely on, as it would be read back.
 
     Raises:
         ValueError: what is wrong with it.
     """
-    if not isinstance(record, dict) or "schema" not in record:
-        raise ValueError("it is not a record")
-    if record["schema"] != RECORD_SCHEMA:
-        raise ValueError(f"it has schema {record['schema']}, this version reads {RECORD_SCHEMA}")
-    _of_types(record, _ALWAYS, "it")
+    try:
+        content = _text(record)
+    except TypeError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has {len(content)} bytes, of at most {MOST_BYTES}")
+    contents.check(_parsed(content))
     identity_of(record)
-    for kind in ("problem", "method"):
-        _of_types(record["settings"], {kind: dict}, "its settings")
-    _of_types(record["reference"], {"grade": str, "failures": list}, "its reference")
-    _texts(record["headline"], "headline")
-    _texts(record["reference"]["failures"], "reference's failures")
-    if record["status"] not in (*SCORED, *WITHOUT_FIGURES):
-        raise ValueError(f"its status {record['status']!r} is none")
-    if record["status"] != "ok":
-        _of_types(record, {"reason": str}, "it")
-    if record["status"] in SCORED:
-        _scored(record)
-    for metric, figure in record["metrics"].items():
-        if not ID.fullmatch(metric):
-            raise ValueError(f"the metric's id {metric!r} is not NAME@VERSION")
-        _of_types(figure, {"noise_floor": dict}, metric)
-        for name in ("value", "standard_error"):
-            _number(figure.get(name), f"{name} of {metric}")
-        for name in ("mean", "sd", "max"):
-            _number(figure["noise_floor"].get(name), f"noise floor ({name}) of {metric}")
 
 
-def _scored(record: dict[str, Any]) -> None:
-    """What a cell with figures has beside them."""
-    _of_types(record, _SCORED_FIELDS, "it")
-    _of_types(record["seconds"], dict.fromkeys(_PHASES, (int, float)), "its seconds")
-    for phase, spent in record["seconds"].items():
-        _number(spent, f"seconds of {phase}")
-    _texts(record["warnings"], "warnings")
-    _of_types({"importance": {}, "memory_bytes": {}, "rounds": []} | record, _MAYBE, "it")
-    for program, needed in record.get("memory_bytes", {}).items():
-        _number(needed, f"memory of {program}")
-    if (k_hat := (record.get("importance") or {}).get("k_hat")) is not None:
-        _number(k_hat, "k-hat")
-    for one in record.get("rounds", ()):
-        _of_types(one, {"metrics": dict, "bytes_up": int, "bytes_down": int}, "a round")
-        for metric, error in one["metrics"].items():
-            _number(error, f"{metric} after a round")
+def _text(record: dict[str, Any]) -> bytes:
+    text = json.dumps(record, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    return text.encode()
 
 
-_ALWAYS: dict[str, type | tuple[type, ...]] = {
-    "identity": dict,
-    "settings": dict,
-    "budget": dict,
-    "headline": list,
-    "status": str,
-    "track": str,
-    "created": str,
-    "reference": dict,
-    "metrics": dict,
-    "environment": dict,
-}
-_SCORED_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "seconds": dict,
-    "bytes_communicated": int,
-    "other_load_cores": (int, float, type(None)),
-    "info": dict,
-    "warnings": list,
-}
-_MAYBE: dict[str, type | tuple[type, ...]] = {
-    "importance": (dict, type(None)),
-    "memory_bytes": dict,
-    "rounds": list,
-}
-_PHASES = ("sampling", "sampling_compile", "compile", "fit_slowest_shard", "fit_total", "merge")
+def seal_of(record: dict[str, Any]) -> str:
+    """SHA-256 of all that a record holds beside its seal.
+
+    It tells a change by hand, or by a fault of a disk. It is no signature: whoever means to
+    deceive can make a new one.
+    """
+    return digest({name: value for name, value in record.items() if name != "seal"})
 
 
-def _of_types(found: Any, wanted: dict[str, Any], owner: str) -> None:
-    if not isinstance(found, dict):
-        raise ValueError(f"{owner}: {found!r} is not an object")
-    for name, kind in wanted.items():
-        if name not in found:
-            raise ValueError(f"{owner} lacks {name!r}")
-        if not isinstance(found[name], kind):
-            raise ValueError(f"{owner}: {name!r} is {type(found[name]).__name__}")
-
-
-def _texts(found: list[Any], what: str) -> None:
-    for text in found:
-        if not isinstance(text, str):
-            raise ValueError(f"its {what}: {text!r} is not a text")
-
-
-def _number(value: Any, what: str) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and abs(value) <= sys.float_info.max):  # NaN is not; an int may be larger
-        raise ValueError(f"the {what} is {value!r}, not a finite number")
+def not_sealed(records: Iterable[dict[str, Any]]) -> int:
+    """How many records have no seal."""
+    return sum("seal" not in record for record in records)

@@ -51,7 +51,7 @@ def test_no_key_info_or_record_may_be_nan(cache, tmp_path, bad):
         cache.path("draws", {"a": bad})
     with pytest.raises(ValueError, match="JSON compliant"):
         cache.put("draws", KEY, _arrays(), {"a": bad})
-    with pytest.raises(ValueError, match="the value of mah@1 is"):
+    with pytest.raises(ValueError, match="JSON compliant"):
         Records(tmp_path).put(record(values={"mah@1": bad}))
     with pytest.raises(ValueError, match="JSON compliant"):
         Records(tmp_path).put(record(info={"ess": bad}))
@@ -111,21 +111,6 @@ def test_damaged_file_is_set_aside_and_reported(cache, capsys, damage):
     np.testing.assert_array_equal(cache.get("draws", KEY)[0]["values"], _arrays()["values"])
 
 
-def test_damaged_checksum_is_not_trusted(cache, capsys):
-    path = _stored(cache)
-    path.with_suffix(".sha256").write_text("0" * 64)
-    assert cache.get("draws", KEY) is None
-    assert "checksum does not match" in capsys.readouterr().err
-
-
-def test_missing_checksum_is_absence(cache, capsys):
-    path = _stored(cache)
-    path.with_suffix(".sha256").unlink()
-    assert cache.get("draws", KEY) is None
-    assert path.is_file()
-    assert capsys.readouterr().err == ""
-
-
 def test_objects_are_never_pickled(cache):
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         cache.put("draws", KEY, {"values": np.array([{}, None])}, {})
@@ -179,8 +164,9 @@ def test_file_appears_whole_and_under_its_name_only(tmp_path, monkeypatch):
 def test_record_reads_back_as_it_was_written(tmp_path):
     records, made = Records(tmp_path), record("alpha", 3, {"mah@1": 0.1 + 0.2})
     path = records.put(made)
-    assert records.get(identity_of(made)) == made
-    assert list(records) == [made]
+    sealed = made | {"seal": digest(made)}
+    assert records.get(identity_of(made)) == sealed
+    assert list(records) == [sealed]
     assert path.parent == tmp_path / "records" / "made" / "alpha"
     assert path.name == f"random-3-0-{digest(made['identity'])[:12]}.json"
 
@@ -204,7 +190,7 @@ def test_every_part_of_the_identity_tells_cells_apart(tmp_path):
         record(label="alpha[x=1]"),
     ]
     assert len({records.put(cell) for cell in cells}) == len(cells)
-    assert sorted(map(canonical, records)) == sorted(map(canonical, cells))
+    assert {identity_of(each) for each in records} == set(map(identity_of, cells))
 
 
 def test_put_replaces_the_record_of_the_same_cell(tmp_path):
@@ -238,7 +224,7 @@ def test_what_is_no_record_of_this_schema_is_left_out_with_a_line(tmp_path, caps
     records, good = Records(tmp_path), record()
     path = records.put(good).parent / "foreign.json"
     path.write_text(text)
-    assert list(records) == [good]
+    assert list(map(identity_of, records)) == [identity_of(good)]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"dncbench: {path} is left out: {reason}")
 
