@@ -21,6 +21,7 @@ from dncbench.sampling.settings import SamplerSettings
 LARGEST_DENSE_DIM = 200
 _START_SPREAD = 1.5  # dispersed starts: this many Laplace standard deviations
 _NEWTON_STEPS = 200
+_MOST_HALVINGS = 60
 _SHRINKAGE_DRAWS = 5.0  # Stan's regularisation of a window's covariance
 
 
@@ -166,10 +167,36 @@ def _adapt_one(
         jnp.arange(settings.num_windows),
         jax.random.split(key_windows, settings.num_windows),
     )
-    dispersed = mode[None, :] + spread @ laplace.T
+    dispersed = _drawn_back(density, mode, mode[None, :] + spread @ laplace.T)
     eta = jax.vmap(lambda eta: sort_labels(density.problem, eta))(dispersed)
     (geometry, eta, _), _ = jax.lax.scan(window, (geometry, eta, moments), windows)
     return geometry, eta, jax.value_and_grad(density)(mode)
+
+
+def _drawn_back(
+    density: Density, mode: Float[Array, " dim"], points: Float[Array, "chains dim"]
+) -> Float[Array, "chains dim"]:
+    """The points, halved towards the mode where log density or score is not finite.
+
+    NUTS never leaves such a point, and builds trees of full depth there all the while.
+    """
+    both = jax.vmap(jax.value_and_grad(density))
+
+    def usable(points: Array) -> Array:
+        values, scores = both(points)
+        return jnp.isfinite(values) & jnp.all(jnp.isfinite(scores), axis=1)
+
+    def unfinished(state: tuple) -> Array:
+        number, _, there = state
+        return (number < _MOST_HALVINGS) & ~jnp.all(there)
+
+    def halve(state: tuple) -> tuple:
+        number, points, there = state
+        points = jnp.where(there[:, None], points, 0.5 * (points + mode[None, :]))
+        return number + 1, points, usable(points)
+
+    _, points, there = jax.lax.while_loop(unfinished, halve, (jnp.array(0), points, usable(points)))
+    return jnp.where(there[:, None], points, mode[None, :])
 
 
 def _record(moments: tuple, number: Array, visited: Array) -> tuple:

@@ -251,6 +251,12 @@ def _certify(
     (nuts,) = draws.info["diagnostics"]
     checks = (
         *_nuts_checks(nuts, draws, settings, budget.min_reference_ess),
+        Check(
+            "second sampler: chains without a start",
+            second["chains_without_start"],
+            0,
+            "no finite log density",
+        ),
         Check("second sampler: R-hat", second["max_rhat"], MAX_RHAT),
         Check("second sampler: bulk ESS", second["min_ess_bulk"]),
         Check("second sampler: tail ESS", second["min_ess_tail"]),
