@@ -11,14 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array, Key
 from scipy.stats import norm
 
 from dncbench import registry
 from dncbench.configure import configure, parse, settings_of
 from dncbench.contracts.gaussian_shards import GaussianShards, make_shards
 from dncbench.contracts.subjects import subjects
+from dncbench.draws import Arrays
 from dncbench.errors import DrawsError, NotApplicableError
-from dncbench.merging.executors import Local
+from dncbench.merging.executors import Asked, Local
 from dncbench.merging.given import merge
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import Method, Shard
@@ -33,8 +35,10 @@ APPLICABLE = [
     if not {"permutations", "codes", "predictions"} & set(entry.reads)
 ]
 NUM_SHARDS, NUM_DRAWS, DIM = 4, 4000, 2
-FEW_GIVEN = FEW_ASKED = 400
-"""Draws of a shard, and merged, in laws that need no accuracy: one shape, compiled once."""
+FEW_GIVEN, FEW_ASKED = 400, 403
+"""Draws of a shard, and merged, in laws that need no accuracy: one shape, compiled once.
+
+More are asked for than a shard has, so that returning its draws is not enough."""
 
 KEY = jax.random.key(11)
 FALSE_ALARM = 1e-4  # of each comparison of means or standard deviations
@@ -48,6 +52,27 @@ CONTROLS = {spec for entry in subjects("method") if entry.control for spec in en
 
 EXECUTOR = Local(time_alone=False)
 """Laws need no seconds of single shards, and so no second compilation."""
+
+ORDER = np.array([2, 0, 3, 1])
+
+
+class Turned(Local):
+    """Asks shards that come in another order, each with the random key that it had before."""
+
+    def __init__(self) -> None:
+        super().__init__(time_alone=False)
+
+    def ask(
+        self,
+        step: str,
+        method: Method,
+        shards: Shard,
+        state: Arrays,
+        broadcast: Arrays,
+        keys: Key[Array, " S"],
+    ) -> Asked:
+        """See :class:`dncbench.merging.executors.Executor`."""
+        return super().ask(step, method, shards, state, broadcast, keys[ORDER])
 
 
 def _small(entry: Entry, spec: str) -> Method:
@@ -116,10 +141,12 @@ def given_to(method: Method, shards: GaussianShards, num_draws: int = NUM_DRAWS)
     return make(shards, num_draws)
 
 
-def run(method: Method, shards: Shard, num_draws: int = NUM_DRAWS, key=KEY):
+def run(
+    method: Method, shards: Shard, num_draws: int = NUM_DRAWS, executor: Local = EXECUTOR
+) -> MergeResult:
     values = shards.inflated if shards.values is None else shards.values
     space = Real(tuple(f"theta[{i}]" for i in range(values.shape[-1])), "unconstrained")
-    return run_method(method, name_of(method), shards, key, num_draws, space, EXECUTOR)
+    return run_method(method, name_of(method), shards, KEY, num_draws, space, executor)
 
 
 def assert_same_law(first: np.ndarray, second: np.ndarray, sizes: tuple[float, float]) -> None:
@@ -190,13 +217,11 @@ def test_returns_finite_draws_and_plain_info(method: Method) -> None:
     assert all(seconds >= 0 for seconds in result.seconds.values())
 
 
-@pytest.mark.parametrize("num_draws", [7, FEW_GIVEN + 3])
-def test_returns_as_many_draws_as_asked(
-    method: Method, gaussians: GaussianShards, num_draws: int
-) -> None:
-    result = run(SMALL[name_of(method)], given_to(method, gaussians, FEW_GIVEN), num_draws)
-    assert result.draws.shape == (num_draws, DIM)
-    assert 0 < result.info["ess"] <= num_draws
+def test_returns_as_many_draws_as_asked(method: Method, gaussians: GaussianShards) -> None:
+    """More than each shard has; the law of one dimension asks for fewer."""
+    result = run(SMALL[name_of(method)], given_to(method, gaussians, FEW_GIVEN), FEW_ASKED)
+    assert result.draws.shape == (FEW_ASKED, DIM)
+    assert 0 < result.info["ess"] <= FEW_ASKED
 
 
 def test_is_determined_by_its_key(method: Method, gaussians: GaussianShards) -> None:
@@ -209,9 +234,10 @@ def test_is_determined_by_its_key(method: Method, gaussians: GaussianShards) -> 
 
 def test_does_what_it_does_in_one_dimension(method: Method) -> None:
     shards = make_shards(np.random.default_rng(2), NUM_SHARDS, 1)
-    result = run(SMALL[name_of(method)], given_to(method, shards, 500), 500)
-    assert result.draws.shape == (500, 1)
+    result = run(SMALL[name_of(method)], given_to(method, shards, FEW_GIVEN), 7)
+    assert result.draws.shape == (7, 1)
     assert result.draws.std() > 0
+    assert 0 < result.info["ess"] <= 7
 
 
 def test_one_shard_is_the_posterior_already(method: Method) -> None:
@@ -224,10 +250,12 @@ def test_one_shard_is_the_posterior_already(method: Method) -> None:
 
 @those(lambda method: "reference" not in method.needs)  # the oracle has one shard
 def test_the_order_of_shards_does_not_matter(method: Method, gaussians: GaussianShards) -> None:
-    shards = given_to(method, gaussians)
-    turned = jax.tree.map(lambda leaf: leaf[np.array([2, 0, 3, 1])], shards)
-    first, second = merged(name_of(method)), run(method, turned)
-    # Both see the same draws, so independent draws' errors are more than enough.
+    """Every shard keeps its random key, so that all fits are the same, accurate or not."""
+    shards, small = given_to(method, gaussians, FEW_GIVEN), SMALL[name_of(method)]
+    turned = jax.tree.map(lambda leaf: leaf[ORDER], shards)
+    first = run(small, shards, FEW_ASKED)
+    second = run(small, turned, FEW_ASKED, executor=Turned())
+    # Both merge the same messages, so independent draws' errors are more than enough.
     assert_same_law(first.draws, second.draws, (first.info["ess"], second.info["ess"]))
 
 

@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from dncbench.report.pareto import Point
@@ -160,24 +161,31 @@ def _labels(
 def _room(x: float, y: float, width: float, taken: list[_Rectangle]) -> _Rectangle:
     best, least = None, math.inf
     for distance in (8, 16, 26, 38, 52, 70, 90):
+        boxes = []
         for turn in range(16):
             angle = turn * math.pi / 8
             dx, dy = distance * math.cos(angle), distance * math.sin(angle)
             left = x + dx - width * (0.5 - 0.5 * math.cos(angle))
-            box = (left, y + dy - _LINE / 2, left + width, y + dy + _LINE / 2)
-            overlap = sum(_shared(box, other) for other in taken) + 50 * _outside(box)
-            if overlap < least:
-                best, least = box, overlap
+            boxes.append((left, y + dy - _LINE / 2, left + width, y + dy + _LINE / 2))
+        overlaps = [
+            shared + 50 * _outside(box)
+            for box, shared in zip(boxes, _shared(boxes, taken), strict=True)
+        ]
+        nearest = min(range(16), key=overlaps.__getitem__)
+        if overlaps[nearest] < least:
+            best, least = boxes[nearest], overlaps[nearest]
         if least == 0:
             break
     assert best is not None
     return best
 
 
-def _shared(one: _Rectangle, other: _Rectangle) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0.0) * max(height, 0.0)
+def _shared(boxes: list[_Rectangle], others: list[_Rectangle]) -> list[float]:
+    """How much of each box the others cover, those that overlap counted twice."""
+    one, other = np.array(boxes)[:, None], np.array(others)[None]
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    covered: list[float] = np.prod(np.maximum(sides, 0.0), axis=-1).sum(-1).tolist()
+    return covered
 
 
 def _outside(box: _Rectangle) -> float:

@@ -63,7 +63,7 @@ def shown(browser, file):
         for event in events
         if event["method"] == "Network.requestWillBeSent"
         # The tab that Chromium starts with may still be loading parts of the browser itself.
-        and not event["params"]["documentURL"].startswith("chrome:")
+        and not event["params"]["documentURL"].startswith(("chrome:", "chrome-untrusted:"))
     }
     assert {url for url in asked if not url.startswith("data:")} == {file.as_uri()}
 
