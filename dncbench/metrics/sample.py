@@ -20,11 +20,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import solve_triangular
 
-from dncbench.errors import ContractError, DncbenchError
+from dncbench.errors import ContractError, DncbenchError, DrawsError
 from dncbench.registry import Entry
 
 NUM_GROUPS = 20
 """Groups of the delete-a-group jackknife."""
+
+_DEPENDENT = 1e-7  # of singular values: the root of the rounding errors of a covariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,7 @@ def read(
         lenient: None as well where a covariance is singular.
 
     Raises:
+        DrawsError: it has no value because of the draws: coordinates that depend on others.
         ContractError: it raised, or returned anything else.
     """
     unknown = sorted(set(entry.reads) - set(READABLE))
@@ -85,14 +88,19 @@ def read(
     if any(getattr(s, name) is None for s in (approximation, reference) for name in entry.reads):
         return None
     try:
-        figure = entry.target(approximation, reference)
+        with np.errstate(all="ignore"):  # what is not finite is told as such
+            figure = entry.target(approximation, reference)
+            if figure is not None and isinstance(figure, Figure):
+                figure = Figure(float(figure.value), float(figure.standard_error))
     except DncbenchError:
         raise
-    except np.linalg.LinAlgError as error:
-        if lenient:
+    except (Exception, SystemExit) as error:
+        singular = isinstance(error, np.linalg.LinAlgError)
+        if singular and lenient:
             return None
-        raise _broken(entry, f"raised {type(error).__name__}: {error}") from error
-    except Exception as error:
+        reason = _degenerate(approximation, reference)
+        if reason:
+            raise DrawsError(f"metric {entry.name!r} has no value: {reason}") from error
         first_line = str(error).partition("\n")[0]
         raise _broken(entry, f"raised {type(error).__name__}: {first_line}") from error
     if figure is not None and not isinstance(figure, Figure):
@@ -105,6 +113,35 @@ def _broken(entry: Entry, what: str) -> ContractError:
         f"metric {entry.name!r} {what}. A metric takes two Samples, whose draws are `.values`, "
         "and returns a Figure or None; `dncbench check FILE` holds it to that"
     )
+
+
+def _few(num_draws: int) -> str:
+    return f"{num_draws} draws are too few for a standard error: there must be {NUM_GROUPS}"
+
+
+def _degenerate(approximation: Sample, reference: Sample) -> str:
+    """What is wrong with the draws themselves; "" where nothing is."""
+    for sample, whose in ((reference, "the reference's"), (approximation, "the merged")):
+        for values in (sample.values, sample.eta):
+            if values is None:
+                continue
+            if len(values) < NUM_GROUPS:
+                return _few(len(values))
+            with np.errstate(all="ignore"):
+                spread = values.std(0)
+            if not np.all(np.isfinite(spread)):
+                return f"{whose} draws are not all finite, or too large to be squared"
+            stuck = np.flatnonzero(spread == 0)
+            if len(stuck):
+                return f"coordinate {stuck[0]} of {whose} draws is constant"
+            standard = (values - values.mean(0)) / spread
+            singular = np.linalg.svd(standard, compute_uv=False)
+            if len(values) <= values.shape[1] or singular[-1] < _DEPENDENT * singular[0]:
+                return (
+                    f"{whose} draws lie in a plane: to rounding, a coordinate is a linear function "
+                    "of others; leave it out of the model"
+                )
+    return ""
 
 
 def groups(num_draws: int) -> list[np.ndarray]:
@@ -141,9 +178,14 @@ def jackknife_error(samples: tuple[Sample, ...], left_out: tuple[np.ndarray, ...
         samples: approximation and reference, or the one of them that is read.
         left_out: for each of them, the metric's (NUM_GROUPS,) values when one group
             of that sample is left out.
+
+    Raises:
+        DrawsError: fewer draws than groups, some of which would leave nothing out.
     """
     variance = 0.0
     for sample, values in zip(samples, left_out, strict=True):
+        if len(sample.values) < NUM_GROUPS:
+            raise DrawsError(_few(len(sample.values)))
         jackknife = (NUM_GROUPS - 1) / NUM_GROUPS * np.sum((values - values.mean()) ** 2)
         variance += jackknife * len(sample.values) / sample.ess
     return float(np.sqrt(variance))

@@ -72,11 +72,13 @@ def scored_again(ready: Prepared, cell: Cell) -> dict[str, Any] | None:
     new = ready.scorer.score(
         draws, info["ess"], cell.method_entry.name, record["metrics"], arrays.get("log_probs")
     )
+    figures = record["metrics"] | new["metrics"]
     without = {*record.get("metrics_not_applicable", ()), *new["metrics_not_applicable"]}
-    return record | {
-        "metrics": record["metrics"] | new["metrics"],
-        "metrics_not_applicable": sorted(without),
-    }
+    reasons = record.get("metrics_failed", {}) | new.get("metrics_failed", {})
+    failed = {metric: reasons[metric] for metric in reasons.keys() - figures.keys() - without}
+    again = record | {"metrics": figures, "metrics_not_applicable": sorted(without)}
+    again.pop("metrics_failed", None)
+    return again | {"metrics_failed": failed} if failed else again
 
 
 def kept_under(record: dict[str, Any]) -> dict[str, Any]:

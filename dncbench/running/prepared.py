@@ -298,7 +298,7 @@ def prepare(
     for failure in truth.certificate["failures"]:
         progress.note(f"{entry.name}: the reference is not certified: {failure}")
     space = problem.space_for(terms.space)
-    scorer = Scorer(problem, data, truth, key, space, cache, metrics)
+    scorer = Scorer(problem, data, truth, key, space, cache, metrics, progress.note)
     return Prepared(entry, problem, terms, budget, space, data, key, truth, scorer, cache, progress)
 
 

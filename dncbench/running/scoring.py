@@ -1,19 +1,20 @@
 """Scoring merged draws: every registered metric against the reference, beside its noise floor."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from dncbench import registry
-from dncbench.errors import DrawsError
-from dncbench.metrics.sample import Figure, Sample, read
+from dncbench.errors import DncbenchError, DrawsError
+from dncbench.metrics.sample import Sample, read
 from dncbench.posterior import Density, values_and_scores
 from dncbench.problem import Data, Problem
 from dncbench.registry import Entry
 from dncbench.space import Codes, Real, Space
 from dncbench.storage.cache import Cache
+from dncbench.storage.contents import METRIC
 from dncbench.truth.certified import Reference
 from dncbench.truth.floors import noise_floor
 
@@ -29,12 +30,14 @@ class Scorer:
         space: that merging happens in.
         cache: where noise floors are kept.
         metrics: ids to read; all that are registered where None.
+        note: told in a line which metric failed.
 
     Attributes:
         metrics: entries, by name.
         truth: the block of the reference that merges are scored against; one object, so
             that what a metric computes of the truth alone is computed once.
         floors: for each metric id that applies, what it reads on perfect draws.
+        failed: for each metric id that cannot be read on perfect draws, the reason.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Scorer:
         space: Space,
         cache: Cache,
         metrics: Collection[str] | None = None,
+        note: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._problem, self._space, self._held_out = problem, space, data.held_out
+        self._note = note
         density = problem.density(data, problem.whole(data), "full", problem.space)
         self._score = None
         if isinstance(density, Density):
@@ -65,7 +70,7 @@ class Scorer:
         if reference.log_probs is not None:
             law = np.exp(reference.log_probs)
             self.truth = self._sample(*self._first(reference), reference.ess, law)
-        self.floors = noise_floor(blocks, self.truth, self.metrics, key, cache)
+        self.floors, self.failed = noise_floor(blocks, self.truth, self.metrics, key, cache, note)
 
     @staticmethod
     def _first(reference: Reference) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,11 +96,11 @@ class Scorer:
             only: names of metrics to read; all where None.
 
         Returns:
-            The record's ``metrics`` and ``metrics_not_applicable``.
+            The record's ``metrics`` and ``metrics_not_applicable``, and where a metric could
+            not be read ``metrics_failed``: it costs the others nothing.
 
         Raises:
-            DrawsError: a coordinate is constant, or a metric is not finite.
-            ContractError: a metric raised, or did not return a figure.
+            DrawsError: a coordinate is constant.
         """
         points = self._space.embed(draws)
         if isinstance(self._space, Real):
@@ -103,20 +108,24 @@ class Scorer:
         law = None if log_probs is None else np.exp(log_probs)
         natural = self._space.name == "natural"
         merged = self._sample(points, draws, None if natural else draws, ess, law)
-        figures, without = {}, []
+        figures, without, failed = {}, [], {}
         for entry in self.metrics:
             if entry.id in known or (only is not None and entry.name not in only):
                 continue
-            figure = self._read(entry, merged, name)
+            try:
+                figure = self._read(entry, merged)
+            except (DncbenchError, ValueError) as error:
+                failed[entry.id] = str(error)
+                if entry.id not in self.failed and only is None:
+                    told = f"metric {entry.id} of {entry.module} is left out for method"
+                    self._note(f"{told} {name!r}: {error}")
+                continue
             if figure is None:  # the problem or the space does not have what it reads
                 without.append(entry.id)
-                continue
-            figures[entry.id] = {
-                "value": float(figure.value),
-                "standard_error": float(figure.standard_error),
-                "noise_floor": self.floors[entry.id],
-            }
-        return {"metrics": figures, "metrics_not_applicable": without}
+            else:
+                figures[entry.id] = figure
+        found: dict[str, Any] = {"metrics": figures, "metrics_not_applicable": without}
+        return found | {"metrics_failed": failed} if failed else found
 
     def _refuse_constant(self, theta: Float[np.ndarray, "N d"], name: str) -> None:
         stuck = np.flatnonzero(theta.std(0) <= 1e-12 * self.truth.values.std(0))
@@ -126,21 +135,27 @@ class Scorer:
                 f"{self._space.names[stuck[0]]}; nothing can be scored"
             )
 
-    def _read(self, entry: Entry, merged: Sample, name: str) -> Figure | None:
-        """The figure; None where the metric does not apply.
+    def _read(self, entry: Entry, merged: Sample) -> dict[str, Any] | None:
+        """The figure beside its noise floor; None where the metric does not apply.
 
         A law on a few objects may be a point, or have no covariance: metrics of points in
         R^p then do not apply, and no merge is to blame.
+
+        Raises:
+            DncbenchError: the metric failed.
+            ValueError: it is not a figure that a record can hold.
         """
+        if entry.id in self.failed:
+            raise DrawsError(self.failed[entry.id])
         if entry.id not in self.floors:
             return None
         lenient = not isinstance(self._space, Real)
         figure = read(entry, merged, self.truth, lenient)
-        if figure is not None and not np.all(np.isfinite(figure)):
-            if lenient:
-                return None
-            raise DrawsError(f"metric {entry.name!r} is not finite for method {name!r}")
-        return figure
+        if figure is None or (lenient and not np.all(np.isfinite(figure))):
+            return None
+        found = figure._asdict() | {"noise_floor": self.floors[entry.id]}
+        METRIC.check(found)
+        return found
 
     def _sample(
         self,
@@ -155,12 +170,21 @@ class Scorer:
         if self._held_out is not None:
             predicted = self._problem.predict(points if real else draws, self._held_out)
         return Sample(
-            points,
+            _locked(points),
             ess,
-            eta if real else None,
+            _locked(eta) if real else None,
             self._score if real else None,
             self._problem.permutations,
-            draws if isinstance(self._space, Codes) else None,
-            law,
-            predicted,
+            _locked(draws) if isinstance(self._space, Codes) else None,
+            _locked(law),
+            _locked(predicted),
         )
+
+
+def _locked(array: Any) -> Any:
+    """The array, which a metric that would write to it cannot spoil for the others."""
+    if array is None:
+        return None
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -62,13 +62,12 @@ _IDENTITY = fields(
         "budget": text(BUDGET, "the name of a budget", 500),
     }
 )
-_METRIC = fields(
-    {
-        "value": _FIGURE,
-        "standard_error": _AMOUNT,
-        "noise_floor": fields({"mean": _LEVEL, "sd": _AMOUNT, "max": _LEVEL}),
-    }
-)
+NOISE_FLOOR = fields({"mean": _LEVEL, "sd": _AMOUNT, "max": _LEVEL})
+"""What a metric reads on perfect draws."""
+
+METRIC = fields({"value": _FIGURE, "standard_error": _AMOUNT, "noise_floor": NOISE_FLOOR})
+"""What a metric reads on merged draws."""
+
 _PHASES = ("sampling", "sampling_compile", "compile", "fit_slowest_shard", "fit_total", "merge")
 _ROUND = fields(
     {
@@ -111,7 +110,7 @@ _ALWAYS = {
     "reference": fields({"grade": one_of("A", "B", "C", "given"), "failures": listed(_PLAIN)}),
     "environment": _ENVIRONMENT,
     "status": one_of(*SCORED, *WITHOUT_FIGURES),
-    "metrics": mapped(_ID, _METRIC),
+    "metrics": mapped(_ID, METRIC),
 }
 _WITH_FIGURES = {
     "metrics_not_applicable": listed(_ID),
@@ -126,6 +125,7 @@ _WITH_FIGURES = {
 }
 _MAYBE = {
     "reason": _PLAIN,
+    "metrics_failed": mapped(_ID, _PLAIN),
     "rounds": listed(_ROUND),
     "memory_bytes": fields({"fit": _COUNT, "merge": _COUNT}),
     "seal": text(r"[0-9a-f]{64}", "a SHA-256", 64),

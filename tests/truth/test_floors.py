@@ -1,0 +1,111 @@
+"""Noise floors: a metric that fails costs its own floor alone, and so does a store that fails."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dncbench import registry
+from dncbench.errors import StorageError
+from dncbench.metrics.sample import Figure, Sample
+from dncbench.registry import Entry
+from dncbench.storage.cache import Cache
+from dncbench.truth.floors import Floors, noise_floor
+
+IDENTITY = {"id": "made@1"}
+
+
+def blocks(width: float = 1.0) -> list[Sample]:
+    rng = np.random.default_rng(0)
+    into = np.array([[1.0, 1.0], [0.0, width]])
+    return [Sample(v, 200.0, v) for v in rng.standard_normal((3, 200, 2)) @ into]
+
+
+def returning(figure: Any) -> Entry:
+    def target(approximation: Sample, reference: Sample) -> Any:
+        if isinstance(figure, BaseException):
+            raise figure
+        return figure
+
+    return Entry("metric", "mine", 1, "Made to fail.", "mine_plugin", target)
+
+
+def floors(cache: Cache, *entries: Entry, said: list[str] | None = None, **shape: float) -> Floors:
+    made = blocks(**shape)
+    told = [] if said is None else said
+    return noise_floor(made, made[0], list(entries), IDENTITY, cache, told.append)
+
+
+def shipped(*names: str) -> list[Entry]:
+    return [registry.get("metric", name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("figure", "reason"),
+    [
+        (ZeroDivisionError("division by zero"), "raised ZeroDivisionError: division by zero"),
+        (SystemExit(0), "raised SystemExit: 0"),
+        (1.0, "returned float"),
+        (Figure("many", 0.1), "raised ValueError"),
+        (Figure(1j, 0.1), "raised TypeError"),
+        (Figure(np.nan, 0.1), "mean: nan is not a number"),
+        (Figure(-np.inf, 0.1), "mean: -inf is not a number"),
+        (Figure(1e200, 0.1), "mean: 1e+200 is not a number"),
+    ],
+)
+def test_a_metric_that_fails_is_left_out_with_a_line(tmp_path, figure: Any, reason: str) -> None:
+    said: list[str] = []
+    mah, skew = shipped("mah", "skew")
+    found = floors(Cache(tmp_path), mah, returning(figure), skew, said=said)
+    assert found.levels == floors(Cache(tmp_path / "other"), mah, skew).levels
+    assert found.failed.keys() == {"mine@1"}
+    assert reason in found.failed["mine@1"]
+    assert said == [f"metric mine@1 of mine_plugin is left out of made@1; {found.failed['mine@1']}"]
+
+
+def test_it_is_tried_again(tmp_path) -> None:
+    cache = Cache(tmp_path)
+    for broken in (ValueError("not yet"), Figure(np.nan, 0.1)):
+        assert floors(cache, returning(broken)).levels == {}
+    assert floors(cache, returning(Figure(0.5, 0.1))).levels == {
+        "mine@1": {"mean": 0.5, "sd": 0.0, "max": 0.5}
+    }
+
+
+def test_a_straight_line_against_the_raw_year_has_floors(tmp_path) -> None:
+    # Intercept and slope of a year near 2000 have a correlation of -.9999 or so.
+    entries = shipped("c2st", "mah", "iad", "cov", "sw2")
+    found = floors(Cache(tmp_path), *entries, width=0.0141)
+    assert found.failed == {}
+    assert found.levels.keys() == {entry.id for entry in entries}
+
+
+def test_collinear_draws_cost_the_metrics_that_need_a_covariance(tmp_path) -> None:
+    found = floors(Cache(tmp_path), *shipped("c2st", "mah", "iad", "cov"), width=0.0)
+    assert found.levels.keys() == {"c2st@1", "iad@1"}
+    assert found.failed.keys() == {"mah@1", "cov@1"}
+    assert "a coordinate is a linear function of others" in found.failed["mah@1"]
+
+
+def test_a_store_that_fails_costs_nothing(tmp_path, monkeypatch) -> None:
+    expected = floors(Cache(tmp_path), *shipped("mah"))
+    full, said = Cache(tmp_path / "full"), []
+
+    def refuse(*arguments: Any) -> None:
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(Cache, "put", refuse)
+    assert floors(full, *shipped("mah"), said=said) == expected
+    assert said == ["the noise floor of mah@1 is not kept: no space left"]
+
+
+@pytest.mark.parametrize("kept", [np.array([np.nan]), np.ones((2, 2)), np.ones(3, int)])
+def test_readings_that_are_none_are_set_aside(tmp_path, monkeypatch, capsys, kept) -> None:
+    cache = Cache(tmp_path)
+    expected = floors(cache, *shipped("mah"))
+    (file,) = (tmp_path / "floors").glob("*.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr(Cache, "path", lambda *arguments: file)
+        cache.put("floors", {}, {"values": kept}, {})
+    assert floors(cache, *shipped("mah")) == expected
+    assert "is damaged" in capsys.readouterr().err
