@@ -1,4 +1,4 @@
-"""Checking draws before a method sees them: clear errors, and warnings that travel on."""
+"""Checking draws before a method sees them: what it cannot use is refused in clear words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -157,75 +157,3 @@ def _check_covariance(
             f"coordinates, so the covariance is singular (smallest eigenvalue of the correlation "
             f"matrix {eigenvalues[0]:.1e}); drop the coordinate, {instead}"
         )
-
-
-# ---------------------------------------------------------------- warnings
-
-_ENOUGH = 5.0  # effective draws for each dimension
-_HEAVY = (
-    9.0  # kurtosis; Gaussian 3, exponential tails up to 9, infinite for Student's t(3) and t(4)
-)
-_OUTLYING = 30.0  # times the shard's median score norm
-_STEIN = 0.5  # of 1; independent draws' standard error is about 2 / sqrt(T)
-_STEIN_ESS = 400.0
-
-
-def warnings_about(method: Method, shards: Shard, names: Sequence[str] | None = None) -> list[str]:
-    """What a reader should know about draws that can be merged but should not be trusted.
-
-    Too few effective draws for a covariance; tails so heavy that it is noise; scores
-    that lie far outside the others or do not belong to their draws.
-    """
-    draws = shards.inflated if shards.values is None else shards.values
-    if draws is None or "covariance" not in method.needs:
-        return []
-    values = np.asarray(draws)
-    ess = np.asarray(shards.ess) if shards.ess is not None else np.full(len(values), np.inf)
-    lines = []
-    for s, shard in enumerate(values):
-        dim = shard.shape[1]
-        if ess[s] < _ENOUGH * dim:
-            lines.append(
-                f"shard {s}: {ess[s]:.0f} effective draws in {dim} dimensions; moments of "
-                f"fewer than {_ENOUGH * dim:.0f} are noisy"
-            )
-        centred = shard - shard.mean(0)
-        kurtosis = np.mean(centred**4, axis=0) / np.mean(centred**2, axis=0) ** 2
-        worst = int(np.argmax(kurtosis))
-        if kurtosis[worst] > _HEAVY:
-            lines.append(
-                f"shard {s}, {coordinate(worst, names)}: heavy tails (kurtosis "
-                f"{kurtosis[worst]:.0f}); its covariance is uncertain"
-            )
-        if shards.score is not None:
-            lines += _warnings_about_scores(s, centred, np.asarray(shards.score[s]), ess[s], names)
-    return lines
-
-
-def _warnings_about_scores(
-    s: int,
-    centred: Float[np.ndarray, "T d"],
-    score: Float[np.ndarray, "T d"],
-    ess: float,
-    names: Sequence[str] | None,
-) -> list[str]:
-    lines = []
-    scale = np.median(np.abs(score), axis=0)
-    norms = np.linalg.norm(score / np.where(scale > 0, scale, 1.0), axis=1)
-    outlying = np.flatnonzero(norms > _OUTLYING * np.median(norms))
-    if len(outlying):
-        first = outlying[0]
-        lines.append(
-            f"shard {s}: {len(outlying)} score row(s) far outside the others, the first at draw "
-            f"{first} ({norms[first] / np.median(norms):.0f} times the median norm)"
-        )
-    # Stein's identity: E[(θ - μ)_j ∂_j log p(θ)] = -1 whatever the density.
-    kept = np.delete(np.arange(len(score)), outlying)
-    stein = np.mean(centred[kept] * score[kept], axis=0)
-    worst = int(np.argmax(np.abs(stein + 1.0)))
-    if ess > _STEIN_ESS and abs(stein[worst] + 1.0) > _STEIN:
-        lines.append(
-            f"shard {s}, {coordinate(worst, names)}: the scores do not belong to these draws "
-            f"(mean of deviation times score {stein[worst]:.2f}; -1 for every density)"
-        )
-    return lines

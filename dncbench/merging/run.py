@@ -12,10 +12,12 @@ from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from dncbench.draws import Arrays
 from dncbench.errors import ContractError, DrawsError
+from dncbench.merging.agreement import Agreement, agreement
 from dncbench.merging.executors import Asked, Executor, Local, in_numpy
-from dncbench.merging.inputs import check_draws, only_needed, warnings_about
+from dncbench.merging.inputs import check_draws, only_needed
+from dncbench.merging.suspicions import warnings_about
 from dncbench.method import Method, Shard
-from dncbench.space import Space
+from dncbench.space import Codes, Real, Space
 from dncbench.storage.files import canonical
 from dncbench.timing import Program, Timed, timed
 
@@ -51,7 +53,9 @@ class MergeResult:
     Attributes:
         draws: (num_draws, d) float64, or what else the space holds.
         info: what the method reported; ``ess`` says how many independent draws
-            the merged draws are worth; ``warnings`` what a reader should know.
+            the merged draws are worth; ``warnings`` what a reader should know;
+            ``homogeneity`` how well the shards' draws agree (about 1 where they do, see
+            :mod:`dncbench.merging.agreement`).
         seconds: ``compile``, ``fit_total`` (all shards, all rounds), ``fit_slowest_shard``
             (alone on its machine; the slowest of every round), ``merge``.
         bytes_communicated: size of all messages and broadcasts.
@@ -106,7 +110,11 @@ def run_method(
     checked = space.check(draws, num_draws, f"method {name!r}")
     kept = {key: info.pop(key, None) for key in ("log_density", "log_probs")}
     plain = _plain_info(info, name, shards, num_draws)
-    plain["warnings"] += warnings_about(method, shards, space.names)
+    agreed = _agreement(method, shards) if isinstance(space, Real) else None
+    if not isinstance(space, Codes):
+        plain["warnings"] += warnings_about(method, shards, space.names, agreed)
+    if agreed is not None:
+        plain |= _homogeneity(agreed, method, plain["ess"])
     if method.finishes_any_round:
         rounds = [*rounds[:-1], dataclasses.replace(rounds[-1], draws=checked)]
     return MergeResult(
@@ -143,6 +151,30 @@ def _plain_info(info: dict[str, Any], name: str, shards: Shard, num_draws: int) 
     if not plain["ess"] > 0:
         raise DrawsError(f"method {name!r} reports an ess of {plain['ess']}; it must be positive")
     return plain
+
+
+def _agreement(method: Method, shards: Shard) -> Agreement | None:
+    """How well the shards' draws agree; None where a method is given none of theirs."""
+    if "reference" in method.needs or shards.ess is None:
+        return None
+    ess = np.asarray(shards.ess, dtype=np.float64)
+    if shards.values is not None:
+        return agreement(np.asarray(shards.values, dtype=np.float64), ess)
+    if shards.inflated is None:
+        return None
+    return agreement(np.asarray(shards.inflated, dtype=np.float64), ess, inflation=len(ess))
+
+
+def _homogeneity(agreed: Agreement, method: Method, ess: float) -> dict[str, Any]:
+    """The statistic for the record, and what the merge is worth in its light.
+
+    A merge that evaluates the shards' densities can tell by them where the posterior is; one
+    of draws alone is as wrong as they contradict each other.
+    """
+    found = {"homogeneity": {"ratio": agreed.ratio, "degrees_of_freedom": agreed.degrees}}
+    if agreed.contradicts and "model" not in method.needs:
+        return found | {"ess": min(ess, agreed.ess)}
+    return found
 
 
 # ---------------------------------------------------------------- rounds

@@ -13,8 +13,8 @@ from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import ContractError, DrawsError
 from dncbench.merging.executors import Local
 from dncbench.merging.importance import importance, smooth
-from dncbench.merging.inputs import warnings_about
 from dncbench.merging.run import MergeResult, run_method
+from dncbench.merging.suspicions import warnings_about
 from dncbench.method import STEPS, Method, Shard
 from dncbench.methods.consensus import Consensus
 from dncbench.running.status import status, untrusted
