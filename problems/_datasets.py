@@ -1,12 +1,14 @@
 """Getting real data sets, and refusing those whose content is not the published one.
 
 Order: the folder that ``DNCBENCH_DATA`` names, the user's cache, a download from
-the original public source. Whatever the way, the parsed array is checked.
+the original public source. Whatever the way, the parsed array is checked; what was downloaded
+is held to a checksum byte by byte before it is kept. A file in the cache that is refused is
+deleted, so that the next try downloads it anew.
 """
 
+import contextlib
 import hashlib
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ import numpy as np
 import platformdirs
 
 from dncbench.errors import DataError
+from dncbench.problems._download import file_in_archive
+from dncbench.storage.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Dataset:
         name: folder name under ``DNCBENCH_DATA`` and in the cache.
         file: the data file in that folder.
         url: the original source's zip archive.
-        archive_sha256: checksum of that archive; None where it is packed anew now and then.
+        file_sha256: checksum of the data file in that archive, which may be packed anew.
         shape: rows and columns of the parsed array.
         array_sha256: checksum of the parsed array as little-endian float64, row by row.
         parse: reads the file into a (rows, columns) float64 array.
@@ -36,7 +40,7 @@ class Dataset:
     name: str
     file: str
     url: str
-    archive_sha256: str | None
+    file_sha256: str
     shape: tuple[int, int]
     array_sha256: str
     parse: Callable[[Path], np.ndarray]
@@ -51,9 +55,20 @@ class Dataset:
         """
         path = self._find() or self._download()
         try:
+            return self._checked(path)
+        except DataError as error:
+            if path.parent != data_cache() / self.name:
+                raise  # somebody's own file
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise DataError(f"{error}; it was deleted, the next try downloads it anew") from error
+
+    def _checked(self, path: Path) -> np.ndarray:
+        try:
             array = np.asarray(self.parse(path), dtype="<f8")
-        except ValueError as error:
-            raise DataError(f"{path} cannot be parsed: {error}; {self._remedy()}") from error
+        except Exception as error:  # a file of another kind makes a parser raise anything
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(f"{path} cannot be parsed: {reason}; {self._remedy()}") from error
         self._check(array, path)
         return array
 
@@ -67,29 +82,18 @@ class Dataset:
         return None
 
     def _download(self) -> Path:
-        import pooch
-
-        folder = data_cache() / self.name
+        path = data_cache() / self.name / self.file
         try:
-            archive = pooch.retrieve(
-                self.url,
-                known_hash=self.archive_sha256 and f"sha256:{self.archive_sha256}",
-                path=folder,
-                fname=f"{self.name}.zip",
-                progressbar=False,
-            )
-            with zipfile.ZipFile(archive) as opened:
-                content = opened.read(self.member or self.file)
-        # pooch raises ValueError on a wrong checksum; requests' errors are OSErrors.
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            content = file_in_archive(self.url, self.member or self.file, self.file_sha256)
+        except Exception as error:  # what came may be anything, and so may what reading it raises
             override = os.environ.get("DNCBENCH_DATA")
             looked = [str(Path(override) / self.name)] if override else ["DNCBENCH_DATA (not set)"]
             reason = str(error).split("\n")[0][:160]
             raise DataError(
                 f"the {self.name} data set is not here and could not be downloaded.\n"
-                f"  looked in: {', '.join([*looked, str(folder)])}\n"
+                f"  looked in: {', '.join([*looked, str(path.parent)])}\n"
                 f"  tried:     {self.url}\n"
-                f"             {type(error).__name__}: {reason}\n"
+                f"             {type(error).__name__}: {reason}; nothing of it was kept\n"
                 f"  remedy:    {self._remedy()}"
                 + (
                     f"\n  or:        use --problem {self.stand_in}, "
@@ -98,10 +102,8 @@ class Dataset:
                     else ""
                 )
             ) from error
-        part = folder / f"{self.file}.part"
-        part.write_bytes(content)
-        part.replace(folder / self.file)
-        return folder / self.file
+        write_atomically(path, content)
+        return path
 
     def _check(self, array: np.ndarray, path: Path) -> None:
         if array.shape != self.shape:

@@ -31,7 +31,7 @@ _SPAMBASE = Dataset(
     name="spambase",
     file="spambase.data",
     url="https://archive.ics.uci.edu/static/public/94/spambase.zip",
-    archive_sha256="813ac1df8effac70463c09c9c4b11e8803eefcab54771af66150852bcdcd1636",
+    file_sha256="b1ef93de71f97714d3d7d4f58fc9f718da7bbc8ac8a150eff2778616a8097b12",
     shape=(_NUM_EMAILS, len(_COLUMNS) + 1),
     array_sha256="706f0f74d9834f661de15274da6727d81955b258cdd7c50a4d80d15f15e5e5b4",
     parse=lambda path: np.loadtxt(path, delimiter=","),

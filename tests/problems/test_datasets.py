@@ -2,24 +2,36 @@
 
 import dataclasses
 import hashlib
+import importlib
+import io
+import threading
+import time
 import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import jax
 import numpy as np
-import pooch
 import pytest
 
 from dncbench.configure import configure
+from dncbench.contracts.real_data import real_data_folder
 from dncbench.errors import DataError
-from dncbench.problems import spambase
+from dncbench.problems import _datasets, _download, spambase
 from dncbench.problems._datasets import Dataset, data_cache
+
+
+def _text(table):
+    return "\n".join(",".join(map(repr, row)) for row in table.tolist()) + "\n"
+
 
 TABLE = np.array([[1.0, 2.5, 0.0], [3.0, 4.0, 1.0], [5.0, 6.25, 1.0], [7.0, 8.0, 0.0]])
 DATASET = Dataset(
     name="small",
     file="small.data",
     url="https://example.org/small.zip",
-    archive_sha256="0" * 64,
+    file_sha256=hashlib.sha256(_text(TABLE).encode()).hexdigest(),
     shape=(4, 3),
     array_sha256=hashlib.sha256(TABLE.astype("<f8").tobytes()).hexdigest(),
     parse=lambda path: np.loadtxt(path, delimiter=","),
@@ -32,18 +44,14 @@ def offline(tmp_path, monkeypatch):
     """No network, an empty cache, and no DNCBENCH_DATA."""
     attempts = []
 
-    def refuse(url, **options):
+    def refuse(url, member, sha256):
         attempts.append(url)
         raise OSError("Network is unreachable\nand a second line")
 
-    monkeypatch.setattr(pooch, "retrieve", refuse)
+    monkeypatch.setattr(_datasets, "file_in_archive", refuse)
     monkeypatch.setenv("DNCBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("DNCBENCH_DATA", raising=False)
     return attempts
-
-
-def _text(table):
-    return "\n".join(",".join(map(repr, row)) for row in table.tolist()) + "\n"
 
 
 def _write(folder, text=None):
@@ -117,58 +125,176 @@ def test_loaded_array_is_float64(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- download
 
 
-def _serve(monkeypatch, tmp_path, name="small.data", text=None):
-    """A download that succeeds: an archive with one file; returns what was asked for."""
-    asked = []
-
-    def retrieve(url, known_hash, path, fname, **options):
-        asked.append((url, known_hash))
-        path.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(path / fname, "w") as archive:
-            archive.writestr(name, _text(TABLE) if text is None else text)
-        return str(path / fname)
-
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
-    return asked
+def _archive(text: str | None = None, name: str = "small.data", how: int = zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", how) as archive:
+        archive.writestr(name, _text(TABLE) if text is None else text)
+    return buffer.getvalue()
 
 
-def test_download_asks_for_the_checksum_and_is_kept(tmp_path, monkeypatch):
-    asked = _serve(monkeypatch, tmp_path)
-    np.testing.assert_array_equal(DATASET.load(), TABLE)
-    np.testing.assert_array_equal(DATASET.load(), TABLE)
-    assert asked == [(DATASET.url, "sha256:" + "0" * 64)]
-    kept = data_cache() / "small"
-    assert (kept / "small.data").read_text() == _text(TABLE)
-    assert not list(kept.glob("*.part"))
+GOOD = _archive()
 
 
-def test_archive_without_the_file_is_refused(tmp_path, monkeypatch):
-    _serve(monkeypatch, tmp_path, name="other.data")
-    with pytest.raises(DataError, match=r"(?s)small data set.*could not be downloaded.*KeyError"):
+class _Server(ThreadingHTTPServer):
+    """A server on this machine; ``answer`` writes what it answers with."""
+
+    daemon_threads = True
+    answer: Callable[[BaseHTTPRequestHandler], None]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.answer(self)  # type: ignore[attr-defined]
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def _with(body: bytes, length: int | None = None, status: int = 200):
+    """An answer with this body, of which so many bytes are announced."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body) if length is None else length))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def _without_end(handler: BaseHTTPRequestHandler) -> None:
+    """Bytes without a length, until nobody listens any more."""
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(bytes(2**16))
+    except OSError:
+        pass
+
+
+def _trickling(handler: BaseHTTPRequestHandler) -> None:
+    """One byte after another, never silent for long."""
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        for _ in range(600):
+            handler.wfile.write(b"P")
+            time.sleep(0.05)
+    except OSError:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    served = _Server(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=served.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield served
+    served.shutdown()
+    served.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def served(server, monkeypatch) -> Dataset:
+    """The data set, to be had from the server."""
+    monkeypatch.setattr(_datasets, "file_in_archive", _download.file_in_archive)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server.answer = _with(GOOD)
+    return dataclasses.replace(DATASET, url=f"http://127.0.0.1:{server.server_port}/small.zip")
+
+
+def kept() -> list[Path]:
+    """What is in the cache."""
+    return [path for path in data_cache().rglob("*") if path.is_file()]
+
+
+def test_a_download_is_kept(server, served):
+    np.testing.assert_array_equal(served.load(), TABLE)
+    server.answer = _with(b"", status=500)
+    np.testing.assert_array_equal(served.load(), TABLE)
+    (file,) = kept()
+    assert file == data_cache() / "small" / "small.data"
+    assert file.read_text() == _text(TABLE)
+
+
+MARK = b"<!DOCTYPE html><html><body>This data set has moved.</body></html>"
+BOMB = _archive(" " * 3_000_000, how=zipfile.ZIP_DEFLATED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (_with(MARK), "a web page of 65 bytes came, which is no zip archive"),
+        (_with(b""), "something of 0 bytes came, which is no zip archive"),
+        (_with(GOOD[:-30]), "something of .* bytes came, which is no zip archive"),
+        (_with(GOOD[:-30], len(GOOD)), rf"it ended after {len(GOOD) - 30} of {len(GOOD)} bytes"),
+        (_with(_archive(_text(TABLE[::-1]))), "small.data in it has sha256 .*, expected "),
+        (_with(_archive(name="other.data")), "There is no item named 'small.data'"),
+        (_with(GOOD.replace(b"2.5", b"2.6")), "Bad CRC-32"),
+        (_with(_archive(how=zipfile.ZIP_LZMA)), "compressed in a way that cannot be unpacked"),
+        (_with(BOMB), "small.data in it has more than 1000000 bytes"),
+        (_with(b"", 10**12), "it has 1000000000000 bytes, of at most 100000"),
+        (_without_end, "it has more than 100000 bytes"),
+        (_trickling, "TimeoutError: it took longer than 1 s"),
+        (_with(b"no such page", status=404), "HTTP Error 404"),
+        (_with(b"", status=500), "HTTP Error 500"),
+    ],
+    ids=[
+        "a page",
+        "nothing",
+        "cut",
+        "cut short of its length",
+        "another file",
+        "no such file",
+        "a flipped bit",
+        "lzma",
+        "a bomb",
+        "a great length",
+        "without end",
+        "a trickle",
+        "404",
+        "500",
+    ],
+)
+def test_a_download_that_is_refused_leaves_nothing_and_is_tried_again(
+    server, served, monkeypatch, answer, said
+):
+    monkeypatch.setattr(_download, "SECONDS", 1.0 if answer is _trickling else 60.0)
+    monkeypatch.setattr(_download, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(_download, "MOST_UNPACKED", 1_000_000)
+    server.answer = answer
+    with pytest.raises(DataError, match=rf"(?s)small data set is not here.*{said}.*nothing of it"):
+        served.load()
+    assert kept() == []
+    server.answer = _with(GOOD)
+    monkeypatch.setattr(_download, "SECONDS", 60.0)
+    np.testing.assert_array_equal(served.load(), TABLE)
+
+
+def test_nobody_there_is_an_error(served):
+    nowhere = dataclasses.replace(served, url="http://127.0.0.1:9/small.zip")
+    with pytest.raises(DataError, match=r"(?s)small data set is not here.*refused"):
+        nowhere.load()
+
+
+@pytest.mark.parametrize("text", [_text(TABLE[::-1]), "<html>moved</html>", ""])
+def test_a_file_in_the_cache_that_is_refused_is_deleted(served, text: str) -> None:
+    path = _write(data_cache(), text)
+    with pytest.raises(DataError, match="it was deleted, the next try downloads it anew"):
+        served.load()
+    assert not path.exists()
+    np.testing.assert_array_equal(served.load(), TABLE)
+
+
+def test_somebodys_own_file_that_is_refused_is_left(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DNCBENCH_DATA", str(tmp_path / "mine"))
+    path = _write(tmp_path / "mine", _text(TABLE[::-1]))
+    with pytest.raises(DataError) as caught:
         DATASET.load()
-
-
-def test_file_that_is_no_archive_is_refused(tmp_path, monkeypatch):
-    page = tmp_path / "page.html"
-    page.write_text("<html>moved</html>")
-    monkeypatch.setattr(pooch, "retrieve", lambda url, **options: str(page))
-    with pytest.raises(DataError, match="BadZipFile"):
-        DATASET.load()
-
-
-def test_wrong_checksum_of_a_download_is_refused(monkeypatch):
-    def retrieve(url, **options):
-        raise ValueError("SHA256 hash of downloaded file does not match the known hash")
-
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
-    with pytest.raises(DataError, match="does not match the known hash"):
-        DATASET.load()
-
-
-def test_downloaded_content_is_checked_too(tmp_path, monkeypatch):
-    _serve(monkeypatch, tmp_path, text=_text(TABLE[::-1]))
-    with pytest.raises(DataError, match="differ from the published ones"):
-        DATASET.load()
+    assert "deleted" not in str(caught.value)
+    assert path.exists()
 
 
 # ---------------------------------------------------------------- content
@@ -216,6 +342,19 @@ def test_same_values_written_otherwise_are_accepted(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- the real thing
+
+
+@pytest.fixture(scope="module", params=["spambase", "power_plant"])
+def at_hand(request) -> tuple[Dataset, Path]:
+    """A real data set and its file, found before a test hides the folder."""
+    module = importlib.import_module(f"dncbench.problems.{request.param}")
+    dataset = getattr(module, f"_{request.param.upper()}")
+    return dataset, real_data_folder(dataset.name) / dataset.name / dataset.file
+
+
+def test_a_download_must_bring_the_file_that_is_the_published_one(at_hand) -> None:
+    dataset, path = at_hand
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == dataset.file_sha256
 
 
 def test_spambase_is_the_published_data_set(spambase_data, monkeypatch):
