@@ -57,7 +57,12 @@ def report_records(hostile=""):
             problem="other",
             track="reference",
         ),
-        record("learner", 0, problem="other", info={"learning_curve": [3.0, 1.0, 0.5, 0.4]}),
+        record(
+            "learner",
+            0,
+            problem="other",
+            info={"ess": 1200.0, "learning_curve": [3.0, 1.0, 0.5, 0.4]},
+        ),
     ]
     if hostile:
         records.append(record("named", 0, label=f"named[x={hostile}]", warnings=[hostile]))

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtri, stdtrit
 
 from dncbench.boards.leaderboard import headline_of
 from dncbench.storage.identity import Terms, identity_of, name_of
-from dncbench.storage.records import SCORED, latest
+from dncbench.storage.records import SCORED, latest, not_sealed
+from dncbench.storage.text import one_line
 
 CONFIDENCE = 0.95
 SAME, AGREE, DIFFER = "same", "agree", "differ"
@@ -57,6 +57,7 @@ class Comparison:
         only_first, only_second: cells that one of them lacks.
         slower: for each method the ratio of seconds (fit of all shards and merge), second to
             first: the geometric mean over cells, and how many.
+        unsealed: how many records of the first and of the second have no seal.
     """
 
     differences: list[Difference]
@@ -64,6 +65,7 @@ class Comparison:
     only_first: list[str]
     only_second: list[str]
     slower: dict[str, tuple[float, int]]
+    unsealed: tuple[int, int]
 
     @property
     def expected_by_chance(self) -> float:
@@ -105,6 +107,7 @@ def compare(
         [cell.title() for cell in sorted(ours.keys() - theirs.keys())],
         [cell.title() for cell in sorted(theirs.keys() - ours.keys())],
         _slower([(ours[cell], theirs[cell]) for cell in common]),
+        (not_sealed(ours.values()), not_sealed(theirs.values())),
     )
 
 
@@ -129,7 +132,7 @@ def _by_cell(records: Iterable[dict[str, Any]]) -> dict[_Cell, dict[str, Any]]:
 
 def _status(record: dict[str, Any]) -> str:
     reason = record.get("reason")
-    return f"{record['status']} ({reason})" if reason else record["status"]
+    return f"{record['status']} ({one_line(reason)})" if reason else record["status"]
 
 
 def _differences(
@@ -153,14 +156,14 @@ def _differences(
 def _difference(
     group: tuple[Terms, str], metric: str, figures: list[tuple[dict[str, Any], dict[str, Any]]]
 ) -> Difference:
-    values = np.array([[figure["value"] for figure in pair] for pair in figures])
-    errors = np.array([[figure["standard_error"] for figure in pair] for pair in figures])
+    values = np.array([[figure["value"] for figure in pair] for pair in figures], float)
+    errors = np.array([[figure["standard_error"] for figure in pair] for pair in figures], float)
     gaps, number = values[:, 1] - values[:, 0], len(values)
     error = float(np.sqrt(np.sum(errors**2)) / number)
-    allowed = error * norm.ppf(0.5 + CONFIDENCE / 2)
+    allowed = error * ndtri(0.5 + CONFIDENCE / 2)
     if number > 2:
         spread = float(gaps.std(ddof=1) / np.sqrt(number))
-        allowed = max(allowed, spread * student_t.ppf(0.5 + CONFIDENCE / 2, number - 1))
+        allowed = max(allowed, spread * stdtrit(number - 1, 0.5 + CONFIDENCE / 2))
         error = max(error, spread)
     verdict = AGREE if abs(gaps.mean()) <= allowed else DIFFER
     return Difference(
@@ -234,6 +237,12 @@ def remarks(found: Comparison) -> list[str]:
                 for method, (ratio, number) in found.slower.items()
             )
         )
+    for which, number in zip(("first", "second"), found.unsealed, strict=True):
+        if number:
+            lines.append(
+                f"{number} records of the {which} are not sealed: nothing tells whether their "
+                "contents were changed"
+            )
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""

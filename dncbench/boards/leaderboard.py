@@ -21,7 +21,8 @@ from dncbench.storage.identity import (
     name_of,
     version_of,
 )
-from dncbench.storage.records import SCORED, latest
+from dncbench.storage.records import SCORED, latest, not_sealed
+from dncbench.storage.text import one_line
 
 MAX_OTHER_LOAD = 0.25
 """Cores that other work may keep busy before a record's seconds stay off the board."""
@@ -105,6 +106,7 @@ class Board:
         grade: of the reference.
         rows: best first.
         stale: records left out because the meaning of an id changed since.
+        unsealed: how many of its records have no seal.
     """
 
     terms: Terms
@@ -115,6 +117,7 @@ class Board:
     grade: str
     rows: list[Row]
     stale: int = 0
+    unsealed: int = 0
 
 
 def boards(
@@ -179,20 +182,19 @@ def current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
 
     That of the registry, or, for a plugin that is not loaded now, the newest recorded.
     """
-    found: dict[Kind, set[str]] = {
-        "problem": set(),
-        "method": set(),
-        "correction": set(),
-        "metric": set(),
+    created: dict[Kind, dict[str, str]] = {
+        kind: {} for kind in ("problem", "method", "correction", "metric")
     }
     for record in records:
-        for kind, _, identifier in _versions(identity_of(record)):
-            found[kind].add(identifier)
-        found["metric"].update(record["metrics"])
+        ids = [(kind, each) for kind, _, each in _versions(identity_of(record))]
+        for kind, each in [*ids, *(("metric", metric) for metric in record["metrics"])]:
+            known = created[kind]
+            known[each] = max(record["created"], known.get(each, ""))
     current: dict[str, dict[str, str]] = {}
-    for kind, ids in found.items():
-        by_version = sorted(ids, key=lambda identifier: version_of(identifier))
-        current[kind] = {name_of(identifier): identifier for identifier in by_version}
+    for kind, known in created.items():
+        # Of a plugin's sources under one version, the last that anybody ran.
+        by_age = sorted(known, key=lambda each: (version_of(each), known[each], each))
+        current[kind] = {name_of(each): each for each in by_age}
         current[kind] |= {entry.name: entry.id for entry in registry.entries(kind)}
     return current
 
@@ -285,6 +287,7 @@ def _board(
         max(grades, default="?"),
         sorted(rows.values(), key=order),
         stale,
+        not_sealed(records),
     )
 
 
@@ -327,15 +330,15 @@ def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
         reasons = [record["reason"] for record in records if record["status"] == status]
         if reasons:
             row.states.append(f"{len(reasons)} {status}")
-            row.notes.append(f"{len(reasons)} {status}: {reasons[0]}")
+            row.notes.append(f"{len(reasons)} {status}: {one_line(reasons[0])}")
     warned = [record["warnings"] for record in scored if record.get("warnings")]
     if warned:
-        row.notes.append(f"{len(warned)} with warnings, e.g. {warned[0][0]}")
+        row.notes.append(f"{len(warned)} with warnings, e.g. {one_line(warned[0][0])}")
     return row
 
 
 def _score(figures: list[tuple[float, float]], row: Row) -> Score:
-    values, errors = np.array(figures).T
+    values, errors = np.array(figures, float).T
     return Score(
         mean=float(values.mean()),
         sd=float(values.std(ddof=1)) if len(values) > 1 else None,
@@ -358,7 +361,7 @@ def _rank(scores: dict[str, Score], figures: Figures, rows: dict[str, Row]) -> N
 def by_split(records: list[dict[str, Any]], metric: str) -> dict[int, tuple[float, float]]:
     """A method's figures and their standard errors, by split, where it has any."""
     return {
-        identity_of(record).split: (
+        record["identity"]["split"]["index"]: (
             record["metrics"][metric]["value"],
             record["metrics"][metric]["standard_error"],
         )

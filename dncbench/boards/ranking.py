@@ -7,14 +7,14 @@ are due. Both are put right by one factor, exact for normal figures. Two splits 
 little about their spread; then, as always, the figures' own Monte Carlo errors are added.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from jaxtyping import Float, Int
+from scipy.special import ndtri, stdtrit
 
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 4_000
@@ -67,19 +67,28 @@ def resample(figures: Figures, seed: int = 0) -> Resampled:
     splits = sorted(everywhere, key=repr)
     if not splits or not names:
         return Resampled((), np.empty(0), np.empty((NUM_RESAMPLES, 0)))
-    pairs = np.array([[figures[name][split] for split in splits] for name in names])
+    pairs = np.array([[figures[name][split] for split in splits] for name in names], float)
     values, errors = pairs[..., 0], pairs[..., 1]
     number = len(splits)
     centre = values.mean(1)
-    rng = np.random.default_rng(seed)
+    chosen, normal = _chance(seed, number, len(names))
     means = np.tile(centre, (NUM_RESAMPLES, 1))
-    if number > 2:
-        chosen = rng.integers(number, size=(NUM_RESAMPLES, number))
-        deviations = values[:, chosen].mean(-1).T - centre
+    if chosen is not None:
+        deviations = values.T[chosen].mean(0) - centre
         means = means + _widening(number) * deviations
     noise = np.sqrt(np.sum(errors**2, 1)) / number
-    means = means + noise * rng.standard_normal(means.shape)
-    return Resampled(names, centre, means)
+    return Resampled(names, centre, means + noise * normal)
+
+
+@functools.lru_cache(maxsize=8)
+def _chance(
+    seed: int, splits: int, methods: int
+) -> tuple[Int[np.ndarray, "n B"] | None, Float[np.ndarray, "B M"]]:
+    """Splits of each resample, None for two splits, and normal numbers; tables of one size share
+    them."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(splits, size=(NUM_RESAMPLES, splits)).T if splits > 2 else None
+    return chosen, rng.standard_normal((NUM_RESAMPLES, methods))
 
 
 def _common(figures: Figures) -> set[object]:
@@ -93,7 +102,7 @@ def _common(figures: Figures) -> set[object]:
 
 def _widening(number: int) -> float:
     quantile = 0.5 + CONFIDENCE / 2
-    student = student_t.ppf(quantile, number - 1) / norm.ppf(quantile)
+    student = stdtrit(number - 1, quantile) / ndtri(quantile)
     return float(student * np.sqrt(number / (number - 1)))
 
 
@@ -101,9 +110,13 @@ def standings(resampled: Resampled) -> dict[str, Standing]:
     """Rank intervals and tie groups of all methods of a resampling."""
     if not resampled.names:
         return {}
-    ranks = 1 + np.argsort(np.argsort(resampled.means, axis=1, kind="stable"), axis=1)
+    number, methods = resampled.means.shape
+    ranks = np.empty((number, methods), np.int16)
+    order = np.argsort(resampled.means, axis=1, kind="stable")
+    np.put_along_axis(ranks, order, np.arange(1, methods + 1, dtype=np.int16)[None], axis=1)
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(ranks, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    ends = np.quantile(np.arange(number), [tail, 1 - tail], method="inverted_cdf").astype(int)
+    low, high = np.sort(ranks, axis=0, kind="stable")[ends]
     groups = _groups(resampled)
     return {
         name: Standing((int(low[m]), int(high[m])), groups[m])
@@ -113,14 +126,25 @@ def standings(resampled: Resampled) -> dict[str, Standing]:
 
 def _groups(resampled: Resampled) -> dict[int, int]:
     left = sorted(range(len(resampled.names)), key=lambda m: resampled.centre[m])
+    means = np.ascontiguousarray(resampled.means.T)
     groups: dict[int, int] = {}
     number = 0
     while left:
         number += 1
-        best = left[0]
-        gaps = resampled.means[:, left] - resampled.means[:, [best]]
-        # One-sided where the leader was chosen for being ahead; equal figures are tied.
-        tied = np.quantile(gaps, (1 - CONFIDENCE) / 2, axis=0) <= 0.0
-        groups |= {m: number for m, together in zip(left, tied, strict=True) if together}
+        leader = left[0]
+        together = [m for m in left if m == leader or _tied(means[m], means[leader])]
+        groups |= dict.fromkeys(together, number)
         left = [m for m in left if m not in groups]
     return groups
+
+
+def _tied(other: Float[np.ndarray, " B"], leader: Float[np.ndarray, " B"]) -> bool:
+    """Whether the lower end of their difference is not above zero.
+
+    One-sided where the leader was chosen for being ahead; equal figures are tied.
+    """
+    place = (1 - CONFIDENCE) / 2 * (len(leader) - 1)
+    behind = np.count_nonzero(other <= leader)
+    if behind <= int(place) or behind > int(place) + 1:  # as clear as most are: no need to sort
+        return bool(behind > place)
+    return bool(np.quantile(other - leader, (1 - CONFIDENCE) / 2) <= 0.0)

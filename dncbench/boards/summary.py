@@ -8,14 +8,15 @@ them, where whoever failed or does not apply in a split gets the worst figure th
 that was not even tried on some board is left out, and said to be.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import rankdata
+from jaxtyping import Float
 
 from dncbench import registry
-from dncbench.boards.leaderboard import Board
+from dncbench.boards.leaderboard import Board, Row
 from dncbench.boards.ranking import Resampled, resample, standings
 from dncbench.storage.identity import REFERENCE_TRACK
 
@@ -79,7 +80,8 @@ def summaries(boards: Sequence[Board]) -> list[Summary]:
     grouped: dict[tuple[str, int, tuple[str, ...]], list[Board]] = {}
     unranked = {entry.name for entry in registry.entries("problem") if not entry.ranked}
     for board in boards:
-        solved = any(row.doublings for row in board.rows if row.track != REFERENCE_TRACK)
+        splits = _splits(board)
+        solved = any(splits & row.doublings.keys() for row in _merges(board))
         if solved and _name(board) not in unranked:
             alike = board.terms.budget, board.terms.seed, tuple(board.ranking)
             grouped.setdefault(alike, []).append(board)
@@ -87,12 +89,7 @@ def summaries(boards: Sequence[Board]) -> list[Summary]:
 
 
 def _summarise(boards: list[Board]) -> Summary:
-    tracks = {
-        row.method: row.track
-        for board in boards
-        for row in board.rows
-        if row.track != REFERENCE_TRACK
-    }
+    tracks = {row.method: row.track for board in boards for row in _merges(board)}
     tried = [_tried(board) for board in boards]
     lacking = {method: sum(method not in each for each in tried) for method in tracks}
     left_out = {method: number for method, number in sorted(lacking.items()) if number}
@@ -124,7 +121,7 @@ def _place(summary: Summary, lines: list[Line], boards: list[Board]) -> None:
     each = [_imputed(board, [line.method for line in lines], n) for n, board in enumerate(boards)]
     means = sum(weight * one.means for weight, one in zip(weights, each, strict=True))
     centre = sum(weight * one.centre for weight, one in zip(weights, each, strict=True))
-    ranks = sum(weight * rankdata(one.centre) for weight, one in zip(weights, each, strict=True))
+    ranks = sum(weight * _ranks(one.centre) for weight, one in zip(weights, each, strict=True))
     names = each[0].names
     standing = standings(Resampled(names, np.asarray(centre), np.asarray(means)))
     place = {name: number for number, name in enumerate(names)}
@@ -139,6 +136,11 @@ def _place(summary: Summary, lines: list[Line], boards: list[Board]) -> None:
     summary.lines = sorted(lines, key=lambda line: (line.imputed, line.method))
 
 
+def _ranks(figures: Float[np.ndarray, " M"]) -> Float[np.ndarray, " M"]:
+    """Ranks from 1; equal figures share the mean of theirs."""
+    return np.array([np.sum(figures < x) + (np.sum(figures == x) + 1) / 2 for x in figures])
+
+
 def title_of(board: Board) -> str:
     """The board's problem, and what else tells it from another one."""
     terms = board.terms
@@ -146,6 +148,10 @@ def title_of(board: Board) -> str:
     parts += [terms.scheme] * (terms.scheme not in ("random", "in-order"))
     parts += [f"{terms.space} space"] * (terms.space == "natural")
     return ", ".join(parts)
+
+
+def _merges(board: Board) -> list[Row]:
+    return [row for row in board.rows if row.track != REFERENCE_TRACK]
 
 
 def _name(board: Board) -> str:
@@ -160,15 +166,15 @@ def _weights(boards: Sequence[Board]) -> list[float]:
 
 def _splits(board: Board) -> set[int]:
     """The splits that more than half of a board's merges were tried on."""
-    tried = [split for row in board.rows if row.track != REFERENCE_TRACK for split in row.tried]
-    merges = sum(row.track != REFERENCE_TRACK for row in board.rows)
-    return {split for split in tried if 2 * tried.count(split) > merges}
+    merges = _merges(board)
+    counts = Counter(split for row in merges for split in set(row.tried))
+    return {split for split, count in counts.items() if 2 * count > len(merges)}
 
 
 def _tried(board: Board) -> set[str]:
     """The methods that were tried on all of them."""
     splits = _splits(board)
-    return {row.method for row in board.rows if splits <= set(row.tried)}
+    return {row.method for row in _merges(board) if splits <= set(row.tried)}
 
 
 def _line(method: str, track: str, boards: Sequence[Board]) -> Line:
@@ -183,7 +189,7 @@ def _line(method: str, track: str, boards: Sequence[Board]) -> Line:
 
 def _imputed(board: Board, methods: list[str], seed: int) -> Resampled:
     """A board's resampled doublings; whoever has none in a split gets the worst there."""
-    rows = {row.method: row.doublings for row in board.rows if row.track != REFERENCE_TRACK}
+    rows = {row.method: row.doublings for row in _merges(board)}
     worst = {
         split: max(figures[split] for figures in rows.values() if split in figures)
         for split in sorted(_splits(board))

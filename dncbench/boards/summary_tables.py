@@ -8,6 +8,7 @@ import re
 from dncbench.boards.summary import Line, Summary
 from dncbench.boards.tables import latex, markdown, tie_letter
 from dncbench.storage.identity import name_of
+from dncbench.storage.text import csv_value
 
 MANY = 3  # boards of one problem that are counted instead of named
 LEGEND = (
@@ -118,11 +119,9 @@ def to_csv(found: list[Summary]) -> str:
     for each in found:
         for line in each.lines:
             by_board = dict(zip(each.boards, line.above_floor, strict=True))
-            writer.writerow(
-                [each.budget, each.seed, line.method, line.track, line.complete, line.imputed]
-                + [*line.rank, line.group, line.mean_rank]
-                + [by_board.get(board) for board in boards]
-            )
+            values = [each.budget, each.seed, line.method, line.track, line.complete, line.imputed]
+            values += [*line.rank, line.group, line.mean_rank]
+            writer.writerow(map(csv_value, values + [by_board.get(board) for board in boards]))
     return buffer.getvalue()
 
 

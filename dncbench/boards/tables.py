@@ -8,6 +8,8 @@ from typing import Any
 
 from dncbench.boards.leaderboard import Board, Score
 from dncbench.storage.identity import name_of
+from dncbench.storage.text import csv_value
+from dncbench.storage.text import markdown as escaped
 
 SECONDS_COLUMNS = {
     "sampling": "sampling s",
@@ -145,7 +147,13 @@ def notes(board: Board) -> list[str]:
     lines = [f"{row.method}: {'; '.join(row.notes)}" for row in board.rows if row.notes]
     if board.stale:
         lines.append(f"{board.stale} stale records (of older versions) are left out")
-    return [" ".join(line.split()) for line in lines]
+    if board.unsealed:
+        number = sum(len(row.tried) for row in board.rows)
+        lines.append(
+            f"{board.unsealed} of {number} records are not sealed: nothing tells whether their "
+            "contents were changed"
+        )
+    return lines
 
 
 def to_markdown(found: list[Board]) -> str:
@@ -164,17 +172,14 @@ def markdown(
     remarks: list[str],
 ) -> str:
     """One table under a heading, with its legend and a list of remarks."""
-    lines = [f"### {heading}", ""]
-    lines.append("| " + " | ".join(columns) + " |")
+    lines = [f"### {escaped(heading)}", ""]
+    lines.append("| " + " | ".join(map(escaped, columns)) + " |")
     lines.append("|" + "---|" * len(columns))
-    lines += [
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
-        for row in rows
-    ]
+    lines += ["| " + " | ".join(map(escaped, row)) + " |" for row in rows]
     for line in legend:
-        lines += ["", line.replace("*", "\\*")]
+        lines += ["", escaped(line)]
     if remarks:
-        lines += ["", *(f"- {remark}" for remark in remarks)]
+        lines += ["", *(f"- {escaped(remark)}" for remark in remarks)]
     return "\n".join(lines) + "\n"
 
 
@@ -264,7 +269,7 @@ def to_csv(found: list[Board]) -> str:
             ]
             line += [row.seconds.get(phase) for phase in SECONDS_COLUMNS]
             line += [row.bytes, row.memory_mib, row.k_hat, "; ".join(row.notes)]
-            writer.writerow(line)
+            writer.writerow(map(csv_value, line))
     return buffer.getvalue()
 
 

@@ -1,8 +1,17 @@
 """What the command line shows: tables, the certificate, progress with the time that is left."""
 
+import shutil
+import sys
+import textwrap
 from typing import Any
 
 import click
+
+from dncbench.cli import table
+from dncbench.storage.text import one_line
+
+_PIPED = 200
+"""Columns of output that no screen shows."""
 
 
 def console(**options: Any) -> Any:
@@ -51,7 +60,7 @@ def print_comparison(
     if rows:
         _print_table(title, header, rows, [], len(header), remarks)
         return
-    click.echo("\n".join([title, *remarks]))
+    click.echo("\n".join(map(one_line, [title, *remarks])))
 
 
 def _print_table(
@@ -62,36 +71,34 @@ def _print_table(
     first_part: int,
     lines: list[str],
 ) -> None:
-    screen = console()
+    """Print a table, in two parts where it is wider than the screen, and what is said of it.
+
+    Records may be anybody's: nothing of theirs may steer the terminal.
+    """
+    header, floor = [*map(one_line, header)], [*map(one_line, floor)]
+    rows = [[*map(one_line, row)] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPED
     columns = list(range(len(header)))
     widths = [max(len(row[c]) for row in [header, *rows]) + 3 for c in columns]
     parts = [columns]
-    if sum(widths) + 1 > screen.width and first_part < len(columns):
+    if sum(widths) + 1 > width and first_part < len(columns):
         parts = [columns[:first_part], [0, *columns[first_part:]]]
-    screen.print(title)
+    told = [one_line(title)]
     for part in parts:
-        screen.print(_table(header, rows, floor, part))
-    screen.print(lines[0])
-    for line in lines[1:]:
-        screen.print(f"  {line}")
-    screen.print()
-
-
-def _table(header: list[str], rows: list[list[str]], floor: list[str], columns: list[int]) -> Any:
-    from rich.table import Table
-
-    table = Table()
-    for column in columns:
-        text = header[column] in ("method", "track")
-        table.add_column(
-            header[column], justify="left" if text else "right", no_wrap=header[column] == "method"
+        foot = [floor[column] for column in part] if floor else []
+        told.append(
+            table.drawn(
+                [header[column] for column in part],
+                [[row[column] for column in part] for row in rows],
+                foot if any(foot[1:]) else [],
+                {"method", "track"},
+                width,
+            )
         )
-    for row in rows:
-        table.add_row(*(row[column] for column in columns))
-    if floor and len(columns) > 1 and any(floor[column] for column in columns[1:]):
-        table.add_section()
-        table.add_row(*(floor[column] for column in columns))
-    return table
+    told += textwrap.wrap(one_line(lines[0]), width)
+    for line in lines[1:]:
+        told += textwrap.wrap(one_line(line), width, initial_indent="  ", subsequent_indent="  ")
+    click.echo("\n".join(told) + "\n")
 
 
 def print_certificate(

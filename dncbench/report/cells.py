@@ -11,6 +11,7 @@ from dncbench.report.floors import WORST, height, multiple_text
 from dncbench.storage.files import canonical
 from dncbench.storage.identity import Identity, identity_of
 from dncbench.storage.records import SCORED
+from dncbench.storage.text import one_line
 
 # What a command does unless told otherwise.
 _DEFAULTS = {"scheme": "random", "space": "unconstrained", "seed": 0, "budget": "quick"}
@@ -203,7 +204,7 @@ def _split(record: dict[str, Any]) -> str:
     told += [record["reason"]] if record.get("reason") else []
     told += record.get("warnings") or []
     index = identity_of(record).split
-    return " ".join(f"split {index}: {'; '.join(told)}".split()) if told else ""
+    return one_line(f"split {index}: {'; '.join(told)}") if told else ""
 
 
 def _days(records: list[dict[str, Any]]) -> str:

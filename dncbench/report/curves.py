@@ -127,9 +127,9 @@ def _curve(curve: list[float], foot: str, label: str) -> Markup:
     width, height = overlays.WIDTH, overlays.HEIGHT
     curve = [*curve[: -1 : math.ceil(len(curve) / width)], curve[-1]]
     low, high = min(curve), max(curve)
-    span = (high - low) or 1.0
+    span = (high / 2 - low / 2) or 1.0  # halves: a loss may be as large as numbers go
     line = [
-        (round(width * i / (len(curve) - 1)), round(height * (1 - (value - low) / span)))
+        (round(width * i / (len(curve) - 1)), round(height * (1 - (value / 2 - low / 2) / span)))
         for i, value in enumerate(curve)
     ]
     return Markup(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dncbench import scaling
+from dncbench.budget import NAMES as BUDGETS
 from dncbench.configure import parse
 from dncbench.scaling import Study, tables
 from dncbench.scaling.drawing import svg
@@ -40,8 +41,9 @@ def growths(records: Sequence[dict[str, Any]]) -> list[Growth]:
         records: of studies.
     """
     found_terms = {
-        (parse(terms.budget)[0], terms.seed)
+        (budget, terms.seed)
         for terms in (identity_of(record).terms for record in records)
+        if (budget := parse(terms.budget)[0]) in BUDGETS
     }
     found = [
         scaling.study(records, axis, budget=budget, seed=seed)

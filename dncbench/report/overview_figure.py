@@ -43,13 +43,18 @@ def svg(boards: list[Board]) -> str:
                     color=colour if reliable else "none",
                     edgecolors=colour,
                     linewidths=0.9,
-                    label=_name(board, boards) if reliable else None,
+                    label=_literal(_name(board, boards)) if reliable else None,
                 )
         _finish(axes, methods, points, len(boards))
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=7)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _literal(label: str) -> str:
+    """A label without what Matplotlib takes for formulas."""
+    return label.replace("$", r"\$")
 
 
 _Point = tuple[str, int, float, bool]
@@ -79,7 +84,7 @@ def _finish(axes: Any, methods: list[str], points: list[_Point], num_boards: int
     axes.set_xscale("log")
     axes.axvline(1.0, color="#0f766e", linewidth=1.2)
     axes.set_ylim(len(methods) - 0.5, -0.5)
-    axes.set_yticks(range(len(methods)), methods)
+    axes.set_yticks(range(len(methods)), map(_literal, methods))
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#d0d7de", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -17,6 +17,7 @@ from dncbench.report.grouping import Group
 from dncbench.report.growth import Growth
 from dncbench.report.kept import Kept
 from dncbench.storage.identity import REFERENCE_TRACK, Named, identity_of, name_of
+from dncbench.storage.text import one_line
 
 CURVE = "learning_curve"
 """Entry of a merge's ``info`` that is drawn: losses in the order of training."""
@@ -246,7 +247,9 @@ def _section(
         title=board.terms.problem,
         terms=tables.title(board).removeprefix(f"{board.terms.problem}: "),
         grade=board.grade,
-        failures=sorted({line for record in records for line in record["reference"]["failures"]}),
+        failures=sorted(
+            {one_line(line) for record in records for line in record["reference"]["failures"]}
+        ),
         cells=cells,
         table=tabulate.table(board, made),
         tracks=sorted({row.track for row in board.rows}),

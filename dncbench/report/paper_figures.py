@@ -1,5 +1,6 @@
 """Figures of papers, drawn anew from our draws: densities of two parameters, panel by panel."""
 
+import io
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from dncbench.running.plan import Case
 from dncbench.running.progress import Progress
 from dncbench.running.run import run
 from dncbench.storage.cache import Cache
+from dncbench.storage.files import write_atomically
 from dncbench.storage.identity import identity_of
 
 _FOLDER = Path(__file__).parents[1] / "problems" / "published"
@@ -136,8 +138,9 @@ def _plot(title: str, panels: list[Panel], parameters: tuple[str, ...], path: Pa
         "Regions of 25, 50, 75 and 95%. Blue: full posterior; orange: merged or subposteriors.",
         fontsize=8,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:])
+    write_atomically(path, drawn.getvalue())
 
 
 def _contours(

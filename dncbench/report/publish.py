@@ -96,4 +96,4 @@ def update_readme(path: Path, found: list[Summary]) -> None:
         )
     if not found:
         raise DataError("a summary needs records of at least two problems under the same budget")
-    path.write_text(before + begin + readme_block(found) + end + after, encoding="utf-8")
+    write_atomically(path, (before + begin + readme_block(found) + end + after).encode())

@@ -88,11 +88,18 @@ class Axis:
         if any(spent[key] != expected[key] for key in fixed & spent.keys()):
             return None
         if self.setting:
-            return record["settings"]["problem"][self.setting]
+            return _positive(record["settings"]["problem"].get(self.setting))
         if self.scheme:
-            return float(f"{1 / float(number):.3g}")
-        varied = {spent[key] for key in self.budget}
-        return varied.pop() if len(varied) == 1 else None
+            share = _positive(float(number or "0"))
+            return share and float(f"{1 / share:.3g}")
+        first, *others = (_positive(spent.get(key)) for key in self.budget)
+        return first if all(other == first for other in others) else None
+
+
+def _positive(value: Any) -> float | None:
+    """A number above 0 whose logarithm is one; None for anything else that a record may hold."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and 1e-100 <= value <= 1e100 else None
 
 
 @cache

@@ -57,8 +57,9 @@ class Point:
     reason: str = ""
 
     def multiple(self, metric: str) -> float | None:
-        """An error in multiples of its noise floor."""
-        return self.errors[metric] / self.floors[metric] if metric in self.errors else None
+        """An error in multiples of its noise floor; None without one, or where it is zero."""
+        floor = self.floors.get(metric)
+        return self.errors[metric] / floor if floor else None
 
 
 @dataclass

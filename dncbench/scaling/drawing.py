@@ -14,6 +14,7 @@ import numpy as np
 
 from dncbench.boards.tables import bytes_text
 from dncbench.scaling.curves import Curve, Study
+from dncbench.storage.files import write_atomically
 
 _METRICS = ("mah", "iad", "skew", "sw2")
 _SPANS = {"sampling": "sampling", "fit_slowest_shard": "fit, slowest shard", "merge": "merge"}
@@ -45,8 +46,9 @@ def draw(study: Study, path: Path) -> None:
         study: with a record at least.
         path: file to write; its suffix says how: .svg, .pdf or .png.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _save(study, path, path.suffix[1:])
+    drawn = io.BytesIO()
+    _save(study, drawn, path.suffix[1:])
+    write_atomically(path, drawn.getvalue())
 
 
 def svg(study: Study) -> str:
@@ -56,7 +58,7 @@ def svg(study: Study) -> str:
     return written.getvalue()
 
 
-def _save(study: Study, target: Path | io.StringIO, style: str) -> None:
+def _save(study: Study, target: io.BytesIO | io.StringIO, style: str) -> None:
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
@@ -86,7 +88,11 @@ def _figure(study: Study) -> Any:
         for axes, column in zip(row, columns, strict=True):
             _panel(axes, study, curve, column)
         row[0].set_ylabel(
-            curve.method.replace("[", "\n["), rotation=0, ha="right", va="center", fontsize=8
+            curve.method.replace("[", "\n[").replace("$", r"\$"),
+            rotation=0,
+            ha="right",
+            va="center",
+            fontsize=8,
         )
         row[0].yaxis.set_label_coords(-0.32, 0.5)
     for axes, column in zip(grid[0], columns, strict=True):
@@ -180,6 +186,8 @@ def _scale(grid: np.ndarray, study: Study, columns: list[_Column]) -> None:
         axes.tick_params(axis="x", bottom=False)
     for axes, column in zip(grid[0], columns, strict=True):
         low, high = axes.get_ylim()
+        if low <= 0.0:  # nothing in the column is above zero
+            low = high = 1.0
         if high < _DECADE * low:
             # A decade holds a tick then, and the exponent has room above the curve.
             middle = (low * high) ** 0.5

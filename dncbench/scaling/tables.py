@@ -2,7 +2,7 @@
 
 import json
 
-from dncbench.boards.tables import bytes_text, seconds_text
+from dncbench.boards.tables import bytes_text, markdown, seconds_text
 from dncbench.scaling.curves import (
     AFTER_SAMPLING,
     CLEAR_OF_FLOOR,
@@ -118,13 +118,7 @@ def notes(study: Study) -> list[str]:
 
 def to_markdown(study: Study) -> str:
     """The table in Markdown, with its legend and notes."""
-    rows = [header(study), ["---"] * len(header(study)), *cells(study)]
-    lines = [f"### {title(study)}", ""]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    lines += ["", LEGEND]
-    if found := notes(study):
-        lines += ["", *(f"- {note}" for note in found)]
-    return "\n".join(lines) + "\n"
+    return markdown(title(study), header(study), cells(study), [LEGEND], notes(study))
 
 
 def to_json(studies: list[Study]) -> str:

@@ -22,12 +22,12 @@ _PREFIX, _SUFFIX = ".dncbench-", ".part"
 _ABANDONED = 3_600.0
 """Seconds after which a temporary file that cannot be locked is nobody's."""
 
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical(content: Any) -> str:
     """JSON with sorted keys and no NaN, the same text for the same content."""
-    return _encode(content)
+    return _ENCODER.encode(content)
 
 
 def digest(content: Any) -> str:

@@ -1,5 +1,7 @@
 """Append-only records: one JSON file for each cell (``docs/record.md`` says what is in it)."""
 
+import contextlib
+import gc
 import json
 import os
 import sys
@@ -41,7 +43,8 @@ class Records:
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root or os.environ.get("DNCBENCH_RESULTS") or "results")
+        chosen = Path(root or os.environ.get("DNCBENCH_RESULTS") or "results")
+        self.root = chosen.absolute()  # a plugin may change the working folder
 
     def path(self, identity: Identity) -> Path:
         """Where the record of a cell is or would be."""
@@ -64,6 +67,16 @@ class Records:
         validate(record)
         return self.copy(record | {"seal": seal_of(record)})
 
+    def require_writable(self) -> None:
+        """Make sure that records can be written, before there are any.
+
+        Raises:
+            StorageError: they cannot.
+        """
+        probe = self.root / "records" / ".probe"
+        write_atomically(probe, b"")
+        probe.unlink(missing_ok=True)
+
     def copy(self, record: dict[str, Any]) -> Path:
         """Write a record that was read: its seal, or that it has none, stays.
 
@@ -83,10 +96,21 @@ class Records:
         return found
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for path in self.files():
-            record = read_record(path)
-            if record is not None:
-                yield record
+        with _no_collection():
+            found = [read_record(path) for path in self.files()]
+        return (record for record in found if record is not None)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without looking for cycles, of which JSON has none, among all that was read so far."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _is_json(name: str) -> bool:

@@ -219,7 +219,7 @@ def test_failed_cells_stay_visible_with_their_reason():
     assert (row.splits, row.scores, row.bytes) == (0, {}, None)
     assert row.notes == ["2 failed: ValueError: no|luck"]
     assert [each.method for each in board.rows] == ["alpha", "beta"]
-    assert "- beta: 2 failed: ValueError: no|luck" in to_markdown([board])
+    assert "- beta: 2 failed: ValueError: no\\|luck" in to_markdown([board])
 
 
 def test_cell_that_is_not_applicable_says_why():
