@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from dncbench.errors import ContractError, PluginError, UnknownNameError, nearest
-from dncbench.storage.identity import NAME
+from dncbench.sources import digest_of
+from dncbench.storage.identity import NAME, RESERVED
+from dncbench.undisturbed import OF_ENVIRONMENT, undisturbed
 
 Kind = Literal["problem", "method", "correction", "metric"]
 T = TypeVar("T")
@@ -59,6 +61,7 @@ class Entry:
         log: whether a metric is a logarithm already, so that its excess over what perfect
             draws read counts, and no ratio to it.
         then: the correction that follows a method.
+        source: digest of a plugin's source, part of its id; "" for what ships with dncbench.
         target: the class or function; None while only its decorator was read.
     """
 
@@ -76,6 +79,7 @@ class Entry:
     reads: tuple[str, ...] = ("values",)
     log: bool = False
     then: "Entry | None" = None
+    source: str = ""
 
     @property
     def specs(self) -> list[str]:
@@ -84,8 +88,11 @@ class Entry:
 
     @property
     def id(self) -> str:
-        """Name with version, e.g. ``spambase@1``, as records store it."""
-        own = f"{self.name}@{self.version}"
+        """Name with version, e.g. ``spambase@1``, as records store it.
+
+        Of a plugin, with a digest of its source: ``median@1+3fa9c1d2e4b5``.
+        """
+        own = f"{self.name}@{self.version}" + (f"+{self.source}" if self.source else "")
         return own if self.then is None else f"{own} + {self.then.id}"
 
     @property
@@ -230,11 +237,14 @@ def _class_decorator(
 
 def _add(kind: Kind, name: str, version: int, target: Any, **more: Any) -> None:
     _refuse_second_copy(target)
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(NAME, name) or name in RESERVED:
         raise ContractError(
             f"{kind} {name!r}: a name is letters, digits, '.', '_' and '-', 100 at most, and "
-            "starts with a letter or digit: folders of records are called so"
+            "starts with a letter or digit: folders of records are called so; "
+            f"{' and '.join(map(repr, sorted(RESERVED)))} stand for something else"
         )
+    if not (type(version) is int and 0 < version < 10**9):
+        raise ContractError(f"{kind} {name!r}: version is {version!r}; give a whole number from 1")
     place = f"{target.__module__}.{target.__qualname__}"
     earlier = _registered[kind].get(name) or _shipped(kind).get(name)
     if earlier and (earlier.target is not None or earlier.module != target.__module__):
@@ -245,6 +255,7 @@ def _add(kind: Kind, name: str, version: int, target: Any, **more: Any) -> None:
     # A dataclass without a docstring writes its signature there.
     if not summary or summary.startswith(f"{target.__name__}("):
         raise ContractError(f"{kind} {name!r}: {place} needs a docstring; its first line is listed")
+    more["source"] = digest_of(target)
     _registered[kind][name] = Entry(kind, name, version, summary, target.__module__, target, **more)
 
 
@@ -336,10 +347,17 @@ def load_plugin(path: str | Path) -> str:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(f"plugin {path}: not a Python file")
+    if b"jax" in file.read_bytes():
+        importlib.import_module("dncbench.precision")  # whose settings the plugin must leave alone
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+
+    def say(what: str) -> None:
+        print(f"dncbench: plugin {path}: {what}", file=sys.stderr)
+
     try:
-        spec.loader.exec_module(module)
+        with undisturbed(say, allowed=OF_ENVIRONMENT):
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         _withdraw_since(before)

@@ -25,13 +25,11 @@ class Space(abc.ABC):
 
     Attributes:
         kind: "real", "codes" or "outputs": what methods name in ``spaces``.
-        kept: dtype in which merged draws are kept for metrics that come later.
         names: p names, of the coordinates that ``embed`` gives.
         name: what the records call it.
     """
 
     kind: ClassVar[str]
-    kept: ClassVar[np.dtype]
 
     names: tuple[str, ...]
     name: str
@@ -52,6 +50,18 @@ class Space(abc.ABC):
     @abc.abstractmethod
     def embed(self, draws: Shaped[np.ndarray, "N ..."]) -> Float[np.ndarray, "N p"]:
         """The points of R^p that the draws stand for, float64."""
+
+    @abc.abstractmethod
+    def pack(self, draws: Shaped[np.ndarray, "N ..."]) -> dict[str, np.ndarray]:
+        """Arrays to keep the draws as, for metrics that come later."""
+
+    @abc.abstractmethod
+    def unpack(self, arrays: dict[str, np.ndarray]) -> Shaped[np.ndarray, "N ..."]:
+        """The draws that were kept.
+
+        Raises:
+            ValueError: these are no draws of this space.
+        """
 
     def project(self, points: Float[np.ndarray, "N p"]) -> Shaped[np.ndarray, "N ..."]:
         """The draws that points of R^p stand for.
@@ -82,8 +92,40 @@ class Space(abc.ABC):
         return draws
 
 
+class _Points(Space):
+    """Points of R^d."""
+
+    def check(self, draws: Any, num_draws: int, owner: str) -> Float[np.ndarray, "N d"]:
+        """Finite float64 draws (N, d)."""
+        found = self._shaped(draws, (num_draws, len(self.names)), owner)
+        if found.dtype.kind not in "fiu":
+            raise DrawsError(
+                f"{owner} returned draws of dtype {found.dtype}; parameters are real numbers"
+            )
+        return self._finite(found.astype(np.float64), owner)
+
+    def pack(self, draws: Float[np.ndarray, "N d"]) -> dict[str, np.ndarray]:
+        """Standardised float32 draws (N, d), and their float64 location and scale (d,).
+
+        A coordinate may be 10^8 of its standard deviations away from zero; float32 by itself
+        would round all its draws to a few values.
+        """
+        location, scale = draws.mean(0), draws.std(0)
+        scale = np.where(scale > 0, scale, 1.0)
+        standardised = ((draws - location) / scale).astype(np.float32)
+        return {"draws": standardised, "location": location, "scale": scale}
+
+    def unpack(self, arrays: dict[str, np.ndarray]) -> Float[np.ndarray, "N d"]:
+        """Float64 draws (N, d)."""
+        draws, location, scale = (arrays[name] for name in ("draws", "location", "scale"))
+        found = location + scale * draws.astype(np.float64)
+        if found.ndim != 2 or found.shape[1] != len(self.names) or not np.isfinite(found).all():
+            raise ValueError(f"its draws, of shape {draws.shape}, are none of {self.names}")
+        return np.asarray(found)
+
+
 @dataclass(frozen=True)
-class Real(Space):
+class Real(_Points):
     """Points of R^d: unconstrained coordinates η, or natural parameters θ.
 
     Attributes:
@@ -92,14 +134,8 @@ class Real(Space):
     """
 
     kind: ClassVar = "real"
-    kept: ClassVar = np.dtype(np.float32)
 
     constrain: Callable[[Array], Array] | None = None
-
-    def check(self, draws: Any, num_draws: int, owner: str) -> Float[np.ndarray, "N d"]:
-        """Finite float64 draws (N, d)."""
-        found = self._shaped(draws, (num_draws, len(self.names)), owner)
-        return self._finite(found.astype(np.float64), owner)
 
     def embed(self, draws: Float[np.ndarray, "N d"]) -> Float[np.ndarray, "N d"]:
         """Natural parameters θ."""
@@ -126,7 +162,6 @@ class Codes(Space):
     """
 
     kind: ClassVar = "codes"
-    kept: ClassVar = np.dtype(np.int64)
 
     size: int | None
     embedding: Callable[[Int[np.ndarray, " N"]], Float[np.ndarray, "N p"]]
@@ -147,6 +182,14 @@ class Codes(Space):
             )
         return found.astype(np.int64)
 
+    def pack(self, draws: Int[np.ndarray, " N"]) -> dict[str, np.ndarray]:
+        """Codes (N,), int64."""
+        return {"draws": draws.astype(np.int64)}
+
+    def unpack(self, arrays: dict[str, np.ndarray]) -> Int[np.ndarray, " N"]:
+        """Codes (N,), int64."""
+        return self.check(arrays["draws"], len(arrays["draws"]), "an earlier run")
+
     def embed(self, draws: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N p"]:
         """The embedding."""
         return np.asarray(self.embedding(np.asarray(draws)), dtype=np.float64)
@@ -157,16 +200,10 @@ class Codes(Space):
 
 
 @dataclass(frozen=True)
-class Outputs(Space):
+class Outputs(_Points):
     """Values of a function at p fixed inputs, where its parameters mean nothing by themselves."""
 
     kind: ClassVar = "outputs"
-    kept: ClassVar = np.dtype(np.float32)
-
-    def check(self, draws: Any, num_draws: int, owner: str) -> Float[np.ndarray, "N p"]:
-        """Finite float64 values (N, p)."""
-        found = self._shaped(draws, (num_draws, len(self.names)), owner)
-        return self._finite(found.astype(np.float64), owner)
 
     def embed(self, draws: Float[np.ndarray, "N p"]) -> Float[np.ndarray, "N p"]:
         """The values themselves."""

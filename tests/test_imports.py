@@ -26,7 +26,7 @@ FLOORS = (
     {"problem", "method"},
     {"splits"},
     {"storage", "draws", "space", "timing"},
-    {"errors", "precision"},
+    {"errors", "precision", "sources", "undisturbed"},
     {"__init__"},
 )
 """Wings (folders) and modules of the root."""

@@ -165,7 +165,8 @@ def test_problem_of_no_space_is_refused():
 
 @pytest.mark.usefixtures("clean_registry")
 @pytest.mark.parametrize(
-    "name", ["../escaped", "a b", "", ".hidden", "a@1", "a[b]", "ä", "a" * 101]
+    "name",
+    ["../escaped", "a b", " a", "", ".hidden", "a@1", "a[b]", "a:b", "a\n", "ä", "a" * 101, "all"],
 )
 def test_a_name_that_could_be_no_folder_of_records_is_refused(name):
     for register in (register_method(name), register_correction(name)):
@@ -249,7 +250,7 @@ def test_metric_with_two_arguments_and_options_is_registered():
         """Counts."""
 
     assert register_metric("distance", version=3)(distance) is distance
-    assert registry.get("metric", "distance").id == "distance@3"
+    assert re.fullmatch(r"distance@3\+[0-9a-f]{12}", registry.get("metric", "distance").id)
     assert registry.get("metric", "distance").summary == "Counts."
 
 

@@ -115,12 +115,47 @@ def test_codes_beyond_what_floats_tell_apart_are_kept(dtype: type) -> None:
         np.testing.assert_array_equal(found, codes.astype(np.int64))
     assert len(set(found.tolist())) == len(set(codes.tolist()))
     # What is kept for later metrics must not merge them either.
-    np.testing.assert_array_equal(found.astype(Codes.kept).astype(np.int64), found)
+    np.testing.assert_array_equal(MANY.unpack(MANY.pack(found)), found)
 
 
-def test_kept_points_are_single_and_kept_codes_are_whole() -> None:
-    assert Real.kept == Outputs.kept == np.float32
-    assert np.issubdtype(Codes.kept, np.integer)
+@pytest.mark.parametrize("offset", [0.0, 3e4, 1e6, -1e12])
+@pytest.mark.parametrize("space", [Real(("a", "b"), "given"), Outputs(("a", "b"), "outputs")])
+def test_kept_points_have_seven_digits_of_their_spread(space: Space, offset: float) -> None:
+    scale = np.array([0.0016, 1e-6 + abs(offset) * 1e-9])
+    draws = offset + scale * np.random.default_rng(1).standard_normal((500, 2))
+    packed = space.pack(draws)
+    assert packed["draws"].dtype == np.float32
+    # float32 has a relative error of 6e-8; no draw is more than 4 sds from the mean. The rest is
+    # how finely float64 knows points so far from zero at all.
+    allowed = 4 * 6e-8 * scale + 2 * np.spacing(abs(offset))
+    assert np.all(np.abs(space.unpack(packed) - draws).max(0) <= allowed)
+
+
+def test_a_constant_coordinate_is_kept() -> None:
+    space = Real(("a", "b"), "given")
+    draws = np.column_stack([np.full(9, 7.0), np.arange(9.0)])
+    # Within four sds of the mean, to float32's seven digits.
+    np.testing.assert_allclose(space.unpack(space.pack(draws)), draws, atol=4 * 6e-8 * 2.6)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"draws": np.zeros((5, 3), np.float32)},
+        {"location": np.array([np.nan, 0.0])},
+        {"scale": np.zeros(3)},
+    ],
+)
+def test_kept_points_of_another_space_are_told(spoilt: dict[str, np.ndarray]) -> None:
+    space = Real(("a", "b"), "given")
+    packed = space.pack(np.random.default_rng(2).standard_normal((5, 2)))
+    with pytest.raises(ValueError, match=r"its draws|broadcast"):
+        space.unpack(packed | spoilt)
+
+
+def test_complex_draws_are_refused() -> None:
+    with pytest.raises(DrawsError, match="dtype complex128; parameters are real"):
+        Real(("a",), "given").check(np.zeros((3, 1), complex), 3, OWNER)
 
 
 # ---------------------------------------------------------------- points and back

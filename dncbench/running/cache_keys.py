@@ -11,10 +11,12 @@ from dncbench.budget import Budget
 from dncbench.precision import derive_key
 from dncbench.problem import Data
 from dncbench.sampling.settings import SamplerSettings
-from dncbench.storage.identity import Identity
 
 SAMPLING_VERSION = 1
 """Raised when the same settings give other subposterior draws; cached ones are then not used."""
+
+MERGED_VERSION = 2
+"""Raised when merged draws are kept in another way."""
 
 
 def data_key(problem_name: str) -> Array:
@@ -59,8 +61,8 @@ def draws_key(
     }
 
 
-def merged_key(
-    identity: Identity, settings: dict[str, Any], budget: dict[str, Any]
-) -> dict[str, Any]:
-    """What determines merged draws, for the cache."""
-    return {"identity": identity.to_json(), "settings": settings, "budget": budget}
+def merged_key(record: dict[str, Any]) -> dict[str, Any]:
+    """What determines the merged draws of a record, for the cache."""
+    return {"version": MERGED_VERSION} | {
+        name: record[name] for name in ("identity", "settings", "budget")
+    }

@@ -19,10 +19,11 @@ from dncbench.running.cache_keys import (
     data_key,
     described_kind,
     draws_key,
+    merged_key,
     problem_key,
     shard_settings,
 )
-from dncbench.running.cells import kept_under
+from dncbench.running.cells import kept_draws
 from dncbench.storage.cache import Cache
 from dncbench.storage.identity import identity_of
 from dncbench.storage.records import contradicts
@@ -56,16 +57,12 @@ class Cached:
 
     def merged(self, record: dict[str, Any]) -> Float[np.ndarray, "N p"] | None:
         """Merged draws of a cell as the points that metrics are read on."""
-        found = self._cache.get("merged", kept_under(record))
-        if found is None:
-            return None
-        draws = found[0]["draws"]
-        real = np.issubdtype(draws.dtype, np.floating)
-        return self.space.embed(draws.astype(float) if real else draws)
+        found = kept_draws(record, self.space, self._cache)
+        return None if found is None else self.space.embed(found[0])
 
     def has_merged(self, record: dict[str, Any]) -> bool:
         """Whether the cache has merged draws of a cell."""
-        return self._cache.path("merged", kept_under(record)).is_file()
+        return self._cache.path("merged", merged_key(record)).is_file()
 
     @functools.cached_property
     def reference(self) -> Reference | None:
@@ -73,9 +70,9 @@ class Cached:
         if self._budget is None:
             self.missing = "the records' budget is not of this version"
             return None
-        if self._key is None:
+        if self._key is None or self._data is None:
             return None
-        found = certified.recall(self.problem, self._key, self._budget, self._cache)
+        found = certified.recall(self.problem, self._key, self._data, self._budget, self._cache)
         if found is None:
             self.missing = "the cache has no reference of this problem under this budget"
         return found

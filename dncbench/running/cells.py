@@ -14,6 +14,7 @@ from dncbench.errors import NotApplicableError
 from dncbench.merging.importance import importance
 from dncbench.merging.inputs import require_space
 from dncbench.merging.run import MergeResult, Round, run_method
+from dncbench.method import Method
 from dncbench.precision import derive_key
 from dncbench.running import environment
 from dncbench.running.cache_keys import merged_key
@@ -21,40 +22,49 @@ from dncbench.running.environment import OtherLoad
 from dncbench.running.plan import Cell
 from dncbench.running.prepared import Prepared
 from dncbench.running.status import status, summary_of, untrusted
+from dncbench.space import Space
+from dncbench.storage.cache import Cache, fingerprint
 from dncbench.storage.files import canonical
 from dncbench.storage.records import RECORD_SCHEMA, validate
+from dncbench.undisturbed import undisturbed
+
+_LONGEST_REASON = 2_000  # characters: a method's error may hold whole arrays
 
 
 def run_cell(ready: Prepared, cell: Cell) -> dict[str, Any]:
-    """Run one cell; whatever happens, there is a record."""
+    """Run one cell; whatever happens, there is a record, and the process is as it was."""
     where = f"{ready.entry.name}, split {cell.identity.split}, {cell.identity.method.label}"
-    if (again := scored_again(ready, cell)) is not None:
-        return again
-    record = _started(ready, cell)
     try:
-        figures = _merged_and_scored(ready, cell, where)
-        canonical(figures)  # raises where a figure cannot be recorded
-        validate(record | figures | {"environment": {}})
-        record |= figures
+        with undisturbed(lambda what: ready.progress.note(f"{where}: {what}")):
+            if (again := scored_again(ready, cell)) is not None:
+                return again
+            record = _started(ready, cell) | {"environment": environment.describe()}
+            figures = _merged_and_scored(ready, cell, where)
+            canonical(figures)  # raises where a figure cannot be recorded
+            validate(record | figures)
+            return record | figures
     except NotApplicableError as error:
-        record |= {"status": "not applicable", "reason": str(error), "metrics": {}}
+        return _without_figures(ready, cell, "not applicable", str(error))
     except Exception as error:
         # A method or plugin may raise anything; the other cells go on.
         reason = f"{type(error).__name__}: {error}"
-        record |= {"status": "failed", "reason": reason, "metrics": {}}
         ready.progress.note(f"failed: {where}: {reason}")
-    record["environment"] = environment.describe()
-    return record
+        return _without_figures(ready, cell, "failed", reason)
+
+
+def _without_figures(ready: Prepared, cell: Cell, status: str, reason: str) -> dict[str, Any]:
+    return _started(ready, cell) | {
+        "status": status,
+        "reason": reason[:_LONGEST_REASON],
+        "metrics": {},
+        "environment": environment.describe(),
+    }
 
 
 def timed_out(ready: Prepared, cell: Cell, took: float, limit: float) -> dict[str, Any]:
     """The record of a cell that was not run, because an earlier split took too long."""
-    return _started(ready, cell) | {
-        "status": "timeout",
-        "reason": f"an earlier split took {took:.3g} s, the limit is {limit:.3g} s",
-        "metrics": {},
-        "environment": environment.describe(),
-    }
+    reason = f"an earlier split took {took:.3g} s, the limit is {limit:.3g} s"
+    return _without_figures(ready, cell, "timeout", reason)
 
 
 def scored_again(ready: Prepared, cell: Cell) -> dict[str, Any] | None:
@@ -62,28 +72,44 @@ def scored_again(ready: Prepared, cell: Cell) -> dict[str, Any] | None:
 
     None where there is no such record, or its draws are gone.
     """
-    kept = cell.earlier and ready.cache.get("merged", kept_under(cell.earlier))
-    if not cell.earlier or not kept:
+    record = cell.earlier
+    kept = None if record is None else kept_draws(record, ready.space, ready.cache)
+    if record is None or kept is None:
         return None
-    record, (arrays, info) = cell.earlier, kept
     ready.progress.say(f"{ready.entry.name}, split {cell.identity.split}: scoring kept draws")
-    draws = arrays["draws"]
-    draws = draws.astype(float) if np.issubdtype(draws.dtype, np.floating) else draws
+    draws, log_probs = kept
     new = ready.scorer.score(
-        draws, info["ess"], cell.method_entry.name, record["metrics"], arrays.get("log_probs")
+        draws, record["info"]["ess"], cell.method_entry.name, record["metrics"], log_probs
     )
-    figures = record["metrics"] | new["metrics"]
     without = {*record.get("metrics_not_applicable", ()), *new["metrics_not_applicable"]}
-    reasons = record.get("metrics_failed", {}) | new.get("metrics_failed", {})
-    failed = {metric: reasons[metric] for metric in reasons.keys() - figures.keys() - without}
-    again = record | {"metrics": figures, "metrics_not_applicable": sorted(without)}
+    failed = record.get("metrics_failed", {}) | new.get("metrics_failed", {})
+    failed = {metric: why for metric, why in failed.items() if metric not in new["metrics"]}
+    again = record | {
+        "metrics": record["metrics"] | new["metrics"],
+        "metrics_not_applicable": sorted(without),
+    }
     again.pop("metrics_failed", None)
-    return again | {"metrics_failed": failed} if failed else again
+    return again | ({"metrics_failed": failed} if failed else {})
 
 
-def kept_under(record: dict[str, Any]) -> dict[str, Any]:
-    """The cache key of a record's merged draws."""
-    return {name: record[name] for name in ("identity", "settings", "budget")}
+def kept_draws(
+    record: dict[str, Any], space: Space, cache: Cache
+) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """The merged draws that a record's figures were read on, and their exact law, or None.
+
+    Args:
+        record: of a cell.
+        space: that merging happened in.
+        cache: where draws are kept.
+    """
+
+    def check(arrays: dict[str, np.ndarray], info: Any) -> None:
+        if fingerprint(arrays) != record.get("merged_draws"):
+            raise ValueError("its draws are not those that the record is of")
+        space.unpack(arrays)
+
+    found = cache.get("merged", merged_key(record), check)
+    return None if found is None else (space.unpack(found[0]), found[0].get("log_probs"))
 
 
 def _started(ready: Prepared, cell: Cell) -> dict[str, Any]:
@@ -94,10 +120,18 @@ def _started(ready: Prepared, cell: Cell) -> dict[str, Any]:
         "settings": cell.settings,
         "budget": cell.budget.contents(),
         "headline": list(cell.problem.headline),
-        "track": cell.method.track(),
+        "track": _track(cell.method),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "reference": {key: certificate[key] for key in ("grade", "failures")},
     }
+
+
+def _track(method: Method) -> str:
+    """What a method says that it uses; it is asked outside of what may fail."""
+    try:
+        return str(method.track())
+    except Exception as error:
+        return f"unknown: {type(error).__name__}"
 
 
 def _merged_and_scored(ready: Prepared, cell: Cell, where: str) -> dict[str, Any]:
@@ -114,7 +148,9 @@ def _merged_and_scored(ready: Prepared, cell: Cell, where: str) -> dict[str, Any
     with OtherLoad() as other:
         result = run_method(cell.method, name, shards, key, ready.budget.num_draws, ready.space)
     ratios = result.info.pop("importance", None) or _importance(ready, result)
-    _keep(ready, cell, result)
+    kept = ready.space.pack(result.draws)
+    kept |= {} if result.log_probs is None else {"log_probs": result.log_probs}
+    ready.cache.put("merged", merged_key(_started(ready, cell)), kept, {})
     loads = [draws.info["other_load"] for draws in sampled.values()] + [other.cores]
     known = [load for load in loads if load is not None]
     scored = ready.scorer.score(result.draws, result.info["ess"], name, (), result.log_probs)
@@ -131,6 +167,7 @@ def _merged_and_scored(ready: Prepared, cell: Cell, where: str) -> dict[str, Any
         "memory_bytes": result.memory,
         "rounds": [_round(ready, cell, result, each) for each in result.rounds],
         "num_draws": len(result.draws),
+        "merged_draws": fingerprint(kept),
         "info": result.info,
         "importance": ratios,
         "shards": {kind: summary_of(draws) for kind, draws in sampled.items()},
@@ -168,11 +205,3 @@ def _importance(ready: Prepared, result: MergeResult) -> dict[str, Any] | None:
     if posterior is None or result.log_density is None:
         return None
     return importance(posterior, result.draws, result.log_density)
-
-
-def _keep(ready: Prepared, cell: Cell, result: MergeResult) -> None:
-    arrays = {"draws": result.draws.astype(ready.space.kept)}
-    if result.log_probs is not None:
-        arrays["log_probs"] = result.log_probs
-    key = merged_key(cell.identity, cell.settings, cell.budget.contents())
-    ready.cache.put("merged", key, arrays, result.info)

@@ -35,7 +35,7 @@ from dncbench.space import Space
 from dncbench.storage.cache import Cache
 from dncbench.storage.identity import Terms
 from dncbench.truth.certified import Reference, reference
-from dncbench.truth.verification import TOLERANCE, check_given, check_stored
+from dncbench.truth.verification import TOLERANCE, check_cached, check_given, check_stored
 
 # Rough costs in units of one merge, for the time that is left.
 REFERENCE_UNITS, SAMPLING_UNITS = 20.0, 12.0
@@ -158,18 +158,12 @@ class Prepared:
         described = described_kind(kind, self.space.name)
         settings = shard_settings(self.budget)
         cache_key = draws_key(self.key, self._name_of(number), described, settings)
-        found = self.cache.get("draws", cache_key)
-        if found is not None:
-            arrays, info = found
-            return Draws(
-                arrays["values"],
-                arrays.get("log_density"),
-                arrays.get("score"),
-                info["num_chains"],
-                info["info"],
-                info["conditional_score"],
-            )
         split = self.split(number)
+        found = self.cache.get(
+            "draws", cache_key, lambda *kept: self._hold_to_model(_unpacked(*kept), split, kind)
+        )
+        if found is not None:
+            return _unpacked(*found)
         with OtherLoad() as other:
             draws = self._own(number, split, kind) or self._nuts(number, split, kind)
         info = draws.info | {
@@ -181,6 +175,36 @@ class Prepared:
         kept = {"num_chains": draws.num_chains, "conditional_score": draws.conditional_score}
         self.cache.put("draws", cache_key, draws.arrays(), kept | {"info": info})
         return draws
+
+    def _hold_to_model(self, draws: Draws, split: Split, kind: str) -> None:
+        """Compute some log densities and scores of cached draws again, from the present model.
+
+        Raises:
+            DrawsError: they are not what they were, or these are no draws of this split.
+        """
+        num_draws = self.budget.draws_per_shard
+        if len(draws.values) != split.num_shards:
+            raise DrawsError(f"it has {len(draws.values)} shards, not {split.num_shards}")
+        for shard in draws.values:
+            self.space.check(shard, num_draws, "an earlier run")
+        for name, array in draws.arrays().items():
+            wanted = draws.values.shape[: 2 if name == "log_density" else None]
+            if array.shape != wanted or not np.isfinite(array).all():
+                raise DrawsError(f"its {name} has shape {array.shape}, or holds what is no number")
+        draws.min_ess()
+        density = self._as_merged(self.problem.density(self.data, split, kind, self.space))
+        if density is None or draws.log_density is None:
+            return
+        if isinstance(density, Density) and draws.score is not None:
+            error = check_cached(density, draws)
+        else:
+            key = derive_key(self.terms.seed, self.entry.name, "held to the model")
+            error = max(check_given(density, s, draws, key) for s in range(split.num_shards))
+        if not error <= TOLERANCE:
+            raise DrawsError(
+                "its draws had other log densities or scores when they were made: they differ "
+                f"by {error:.1e} from those of the present model"
+            )
 
     def _nuts(self, number: int, split: Split, kind: str) -> Draws:
         densities = self.problem.density(self.data, split, kind, self.space)
@@ -298,7 +322,9 @@ def prepare(
     for failure in truth.certificate["failures"]:
         progress.note(f"{entry.name}: the reference is not certified: {failure}")
     space = problem.space_for(terms.space)
-    scorer = Scorer(problem, data, truth, key, space, cache, metrics, progress.note)
+    # Floors are read on the reference's draws, and are of no others.
+    of_these = key | {"reference": truth.fingerprint}
+    scorer = Scorer(problem, data, truth, of_these, space, cache, metrics, progress.note)
     return Prepared(entry, problem, terms, budget, space, data, key, truth, scorer, cache, progress)
 
 
@@ -308,6 +334,18 @@ def kinds_of_draws(method: Method) -> set[str]:
         return set()
     plain = {"draws", "log_density", "score"} & set(method.needs)
     return ({"plain"} if plain else set()) | {"inflated"} & set(method.needs)
+
+
+def _unpacked(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> Draws:
+    """Draws as the cache has them."""
+    return Draws(
+        arrays["values"],
+        arrays.get("log_density"),
+        arrays.get("score"),
+        info["num_chains"],
+        info["info"],
+        info["conditional_score"],
+    )
 
 
 def _array(draws: Draws | None, name: str) -> jax.Array | None:

@@ -8,7 +8,8 @@ from typing import Any
 from dncbench import registry
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure
-from dncbench.running.cells import kept_under, scored_again
+from dncbench.running.cache_keys import merged_key
+from dncbench.running.cells import scored_again
 from dncbench.running.plan import Cell, made_otherwise
 from dncbench.running.prepared import prepare
 from dncbench.running.progress import Progress, Silent
@@ -89,7 +90,7 @@ def rescore(
 
 def _cell(record: dict[str, Any], kept: Cache) -> Cell | None:
     """The cell of a record; None where its draws are not there, or are not what they were."""
-    if not kept.path("merged", kept_under(record)).is_file():
+    if not kept.path("merged", merged_key(record)).is_file():
         return None
     identity = identity_of(record)
     problem_entry, problem = configure("problem", identity.problem.label)

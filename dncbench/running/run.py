@@ -24,9 +24,10 @@ from dncbench.running.prepared import (
 )
 from dncbench.running.progress import Progress, Silent
 from dncbench.storage.cache import Cache
-from dncbench.storage.identity import Terms
-from dncbench.storage.records import Records
+from dncbench.storage.identity import Terms, identity_of
+from dncbench.storage.records import SCORED, Records
 from dncbench.timing import forget_programs
+from dncbench.undisturbed import undisturbed
 
 
 def run(
@@ -86,6 +87,8 @@ def run(
         force=force,
         correct=correct,
     )
+    if planned.todo:
+        store.require_writable()  # now, and not when the sampling is done
     runner = _Runner(store, Cache(cache), progress, time_limit)
     progress.plan(_units(planned.todo))
     for cells in planned.by_terms():
@@ -114,28 +117,43 @@ class _Runner:
 
     def run(self, cells: list[Cell]) -> None:
         """Run the cells of one problem under one set of terms."""
+        first = cells[0]
+        name = first.terms.problem
         try:
-            first = cells[0]
-            ready = prepare(
-                first.problem_entry,
-                first.problem,
-                first.terms,
-                first.budget,
-                self.cache,
-                self.progress,
-            )
+            with undisturbed(lambda what: self.progress.note(f"{name}: {what}")):
+                ready = prepare(
+                    first.problem_entry,
+                    first.problem,
+                    first.terms,
+                    first.budget,
+                    self.cache,
+                    self.progress,
+                )
         except Exception as error:  # a plugin's data() may raise anything
-            self.errors[cells[0].terms.problem] = error
-            self.progress.note(f"{cells[0].terms.problem}: {error}")
+            self.errors[name] = error
+            self.progress.note(f"{name}: {error}")
             self.progress.advance(_units(cells))
             return
         self.progress.advance(REFERENCE_UNITS)
         slow: dict[str, float] = {}
         for cell in cells:
             record = self._one(ready, cell, slow)
-            self.store.put(record)
+            self._keep(record)
             self.made.append(record)
             self.progress.done(record)
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        """Write a record, unless it has no figures and would replace one that has them."""
+        identity = identity_of(record)
+        if record["status"] not in SCORED:
+            earlier = self.store.get(identity)
+            if earlier is not None and earlier["status"] in SCORED:
+                self.progress.note(
+                    f"{identity.title()}: {record['status']} this time; the earlier record, "
+                    f"with figures, stays. To give it up, delete {self.store.path(identity)}"
+                )
+                return
+        self.store.put(record)
 
     def _one(self, ready: Prepared, cell: Cell, slow: dict[str, float]) -> dict[str, Any]:
         method = cell.identity.method.label

@@ -1,6 +1,7 @@
 """A content-addressed cache of arrays: draws, references, noise floors."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from dncbench.errors import StorageError
 from dncbench.storage.files import canonical, digest, read_regular, write_atomically
 from dncbench.storage.text import one_line
 
@@ -38,7 +40,7 @@ class Cache:
 
     def __init__(self, root: Path | str | None = None) -> None:
         chosen = root or os.environ.get("DNCBENCH_CACHE") or platformdirs.user_cache_dir("dncbench")
-        self.root = Path(chosen)
+        self.root = Path(chosen).absolute()  # a plugin may change the working folder
 
     def path(self, kind: str, key: dict[str, Any]) -> Path:
         """Where the arrays of ``key`` are or would be."""
@@ -94,9 +96,11 @@ class Cache:
     def put(self, kind: str, key: dict[str, Any], arrays: dict[str, np.ndarray], info: Any) -> None:
         """Store arrays with their info (plain JSON values).
 
+        Where the cache cannot be written, a line on stderr says so, once for each reason, and
+        what is computed next does without it.
+
         Raises:
             ValueError: an array of objects, or info that is not JSON.
-            StorageError: the file cannot be written.
         """
         buffer = io.BytesIO()
         text = np.frombuffer(canonical(info).encode(), dtype=np.uint8)
@@ -107,7 +111,24 @@ class Cache:
         np.savez(buffer, **contents)
         # The last two bytes of an archive are the length of its comment.
         content = buffer.getvalue()[:-2] + _CHECKSUM.to_bytes(2, "little")
-        write_atomically(self.path(kind, key), content + _checksum(content))
+        try:
+            write_atomically(self.path(kind, key), content + _checksum(content))
+        except StorageError as error:
+            _say_once(f"dncbench: {self.root} keeps nothing: {error}")
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    print(one_line(text), file=sys.stderr)
+
+
+def fingerprint(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of named arrays: names, shapes, dtypes and contents."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name}{array.shape}{array.dtype}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _checksum(content: bytes | memoryview) -> bytes:

@@ -128,6 +128,7 @@ _MAYBE = {
     "metrics_failed": mapped(_ID, _PLAIN),
     "rounds": listed(_ROUND),
     "memory_bytes": fields({"fit": _COUNT, "merge": _COUNT}),
+    "merged_draws": text(r"[0-9a-f]{64}", "a SHA-256", 64),
     "seal": text(r"[0-9a-f]{64}", "a SHA-256", 64),
 }
 _RECORD = fields(_ALWAYS, _WITH_FIGURES | _MAYBE)

@@ -15,8 +15,11 @@ from dncbench.storage.text import UNPRINTABLE
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """A registered name: it becomes the name of a folder."""
 
-ID = re.compile(rf"{NAME}@[0-9]{{1,9}}")
-"""A name with its version."""
+RESERVED = frozenset({"all"})
+"""Names that mean something else where a name is asked for."""
+
+ID = re.compile(rf"{NAME}@[0-9]{{1,9}}(\+[0-9a-f]{{12}})?")
+"""A name with its version and, of a plugin, a digest of its source."""
 
 METHOD_ID = rf"{ID.pattern}( \+ {ID.pattern})*"
 """A method's id, and those of the corrections that follow it."""
@@ -42,15 +45,16 @@ def name_of(identifier: str) -> str:
 
 
 def version_of(identifier: str) -> int:
-    """The version in an id: 1 of ``mah@1``."""
-    return int(identifier.rpartition("@")[2])
+    """The version in an id: 1 of ``mah@1``, and of a plugin's ``mah@1+3fa9c1d2e4b5``."""
+    return int(identifier.rpartition("@")[2].partition("+")[0])
 
 
 class Named(NamedTuple):
     """A problem or method of a record.
 
     Attributes:
-        id: name with version, ``spambase@1``; of a corrected method ``swiss@1 + psis@1``.
+        id: name with version, ``spambase@1``, of a plugin with a digest of its source,
+            ``median@1+3fa9c1d2e4b5``; of a corrected method ``swiss@1 + psis@1``.
         label: the name with the settings that differ from the defaults.
     """
 

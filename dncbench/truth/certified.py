@@ -14,6 +14,7 @@ A certificate is a list of checks, each with a limit or only told, whatever made
 A reference that fails any check has grade C. Exchangeable labels are compared sorted.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from jaxtyping import Float, PRNGKeyArray, Shaped
 from scipy.stats import norm
 
 from dncbench.budget import Budget
-from dncbench.draws import Check, Draws, Truth
+from dncbench.draws import Check, Draws, Truth, evenly
 from dncbench.errors import ContractError
 from dncbench.posterior import Posterior, full_posterior, sort_labels
 from dncbench.problem import Data, Problem
@@ -34,10 +35,15 @@ from dncbench.sampling.diagnostics import MAX_RHAT
 from dncbench.sampling.elliptical_slice import elliptical_slice
 from dncbench.sampling.nuts import sample
 from dncbench.sampling.settings import SamplerSettings
-from dncbench.storage.cache import Cache
-from dncbench.truth.verification import CHECKED_POINTS, TOLERANCE, check_stored
+from dncbench.storage.cache import Cache, fingerprint
+from dncbench.truth.verification import (
+    CHECKED_POINTS,
+    TOLERANCE,
+    check_stored,
+    log_densities_at,
+)
 
-VERSION = 2
+VERSION = 3
 """Raised when the meaning of a reference changes; cached ones of another version are not used."""
 
 REFERENCE_EFFICIENCY = 0.7
@@ -78,6 +84,12 @@ class Reference:
             for check in self.certificate["checks"]
         ]
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the draws: what was computed of them is of these and no others."""
+        law = {} if self.log_probs is None else {"log_probs": self.log_probs}
+        return fingerprint({"blocks": self.blocks} | law)
+
     def fresh(self, split: int) -> int:
         """The block that the oracle scores in a split; the splits take them in turn."""
         return 1 + split % (len(self.blocks) - 1)
@@ -117,7 +129,7 @@ def reference(
     Raises:
         ContractError: the problem neither knows its truth nor can it be sampled.
     """
-    kept = recall(problem, identity, budget, cache)
+    kept = recall(problem, identity, data, budget, cache)
     if kept is not None:
         return kept
     wanted = budget.reference_blocks * budget.num_draws
@@ -132,7 +144,7 @@ def reference(
         "failures": failures,
         "checks": [_plain(check) for check in truth.checks],
     }
-    arrays = {"pool": np.asarray(truth.pool)}
+    arrays = {"pool": np.asarray(truth.pool)} | _anchors(problem, data, np.asarray(truth.pool))
     if truth.log_probs is not None:
         arrays["log_probs"] = np.asarray(truth.log_probs, np.float64)
     # Draws whose worth cannot be told, of a coordinate that stands still, count as one.
@@ -184,15 +196,38 @@ def _checked(problem: Problem, name: str, truth: Truth, wanted: int) -> Truth:
 
 
 def recall(
-    problem: Problem, identity: dict[str, Any], budget: Budget, cache: Cache
+    problem: Problem, identity: dict[str, Any], data: Data, budget: Budget, cache: Cache
 ) -> Reference | None:
     """The reference that an earlier run left in the cache, or None; nothing is sampled.
 
+    It is held against the model: log densities of some of its draws are computed again, and
+    where they differ from what they were, the model or the draws are not what they were either.
+
     Args:
-        problem, identity, budget, cache: as for :func:`reference`.
+        problem, identity, data, budget, cache: as for :func:`reference`.
     """
-    found = cache.get("references", _cache_key(identity, budget))
+
+    def check(arrays: dict[str, np.ndarray], info: Any) -> None:
+        _in_blocks(problem, budget, arrays, info)
+        for name, now in _anchors(problem, data, arrays["pool"]).items():
+            gap = np.abs(arrays[name] - now) / np.maximum(1.0, np.abs(now))
+            if not np.max(gap) <= TOLERANCE:
+                raise ValueError(
+                    f"its draws had other log densities when they were made: they differ by "
+                    f"{np.max(gap):.1e} from those of the present model"
+                )
+
+    found = cache.get("references", _cache_key(identity, budget), check)
     return None if found is None else _in_blocks(problem, budget, *found)
+
+
+def _anchors(problem: Problem, data: Data, pool: np.ndarray) -> dict[str, np.ndarray]:
+    """Log densities of evenly spread draws; none where the problem has no density."""
+    density = problem.density(data, problem.whole(data), "full", problem.space)
+    if density is None:
+        return {}
+    rows = evenly(len(pool), min(CHECKED_POINTS, len(pool)))
+    return {"log_density": log_densities_at(density, pool[rows])}
 
 
 def _cache_key(identity: dict[str, Any], budget: Budget) -> dict[str, Any]:
@@ -209,14 +244,18 @@ def _in_blocks(
     problem: Problem, budget: Budget, arrays: dict[str, np.ndarray], info: dict[str, Any]
 ) -> Reference:
     shape = (budget.reference_blocks, budget.num_draws)
-    pool = arrays["pool"]
+    num_draws = shape[0] * shape[1]
+    pool = problem.space.check(arrays["pool"], num_draws, "an earlier run")
     embedded = problem.space.embed(pool)
     ess = min(info["independent"] / budget.reference_blocks, budget.num_draws)
+    certificate = info["certificate"]
+    for check in certificate["checks"]:
+        Check(**check)
     return Reference(
         pool.reshape(*shape, *pool.shape[1:]),
         embedded.reshape(*shape, -1),
         float(ess),
-        info["certificate"],
+        {name: certificate[name] for name in ("grade", "failures", "checks")},
         arrays.get("log_probs"),
     )
 

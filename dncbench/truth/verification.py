@@ -10,10 +10,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
-from dncbench.draws import Arrays, Draws, one
-from dncbench.posterior import Posterior, log_jacobian
+from dncbench.draws import Arrays, Draws, evenly, one
+from dncbench.posterior import Density, Posterior, log_jacobian, values_and_scores
 from dncbench.problem import Data, Split
 
 CHECKED_POINTS = 32
@@ -86,6 +86,31 @@ def check_given(density: Any, shard: int, draws: Draws, key: PRNGKeyArray) -> fl
     true = np.asarray(jax.lax.map(one(density, shard), jnp.asarray(draws.values[shard][picked])))
     gap = np.abs(draws.log_density[shard][picked] - true)
     return float(np.max(gap / np.maximum(1.0, np.abs(true))))
+
+
+def check_cached(densities: Density, draws: Draws) -> float:
+    """Recompute log densities and scores of draws from a cache, from the present model.
+
+    Args:
+        densities: stacked over shards, of what was drawn.
+        draws: with log densities and scores.
+
+    Returns:
+        The largest error over evenly spread draws of all shards; see :func:`check_stored`.
+    """
+    assert draws.log_density is not None
+    assert draws.score is not None
+    rows = evenly(draws.values.shape[1], CHECKED_POINTS)
+    true = values_and_scores(densities, jnp.asarray(draws.values[:, rows]))
+    return max(
+        _largest_error(draws.log_density[s][rows], value, draws.score[s][rows], score)
+        for s, (value, score) in enumerate(zip(*map(np.asarray, true), strict=True))
+    )
+
+
+def log_densities_at(density: Any, points: Shaped[np.ndarray, "N ..."]) -> np.ndarray:
+    """Log densities (N,) of a density with a leading axis of one."""
+    return np.asarray(jax.lax.map(one(density), jnp.asarray(points)), dtype=np.float64)
 
 
 def recompute(
