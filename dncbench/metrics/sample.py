@@ -12,6 +12,7 @@ reads is said at registration; it is not applicable where a sample lacks that.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from scipy.linalg import solve_triangular
 
 from dncbench.errors import ContractError, DncbenchError, DrawsError
 from dncbench.registry import Entry
+from dncbench.undisturbed import undisturbed
 
 NUM_GROUPS = 20
 """Groups of the delete-a-group jackknife."""
@@ -88,13 +90,14 @@ def read(
     if any(getattr(s, name) is None for s in (approximation, reference) for name in entry.reads):
         return None
     try:
-        with np.errstate(all="ignore"):  # what is not finite is told as such
+        # What is not finite is told as such.
+        with undisturbed(_to_stderr(entry)), np.errstate(all="ignore"):
             figure = entry.target(approximation, reference)
             if figure is not None and isinstance(figure, Figure):
                 figure = Figure(float(figure.value), float(figure.standard_error))
     except DncbenchError:
         raise
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         singular = isinstance(error, np.linalg.LinAlgError)
         if singular and lenient:
             return None
@@ -106,6 +109,10 @@ def read(
     if figure is not None and not isinstance(figure, Figure):
         raise _broken(entry, f"returned {type(figure).__name__}")
     return figure
+
+
+def _to_stderr(entry: Entry) -> Callable[[str], None]:
+    return lambda what: print(f"dncbench: metric {entry.name!r}: {what}", file=sys.stderr)
 
 
 def _broken(entry: Entry, what: str) -> ContractError:

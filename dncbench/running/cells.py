@@ -145,7 +145,8 @@ def _merged_and_scored(ready: Prepared, cell: Cell, where: str) -> dict[str, Any
         f"{ready.terms.scheme}-{split}",
         cell.identity.method.label,
     )
-    with OtherLoad() as other:
+    # Scoring must not see what merging changed: what metrics keep of the truth is for all cells.
+    with OtherLoad() as other, undisturbed(lambda what: ready.progress.note(f"{where}: {what}")):
         result = run_method(cell.method, name, shards, key, ready.budget.num_draws, ready.space)
     ratios = result.info.pop("importance", None) or _importance(ready, result)
     kept = ready.space.pack(result.draws)

@@ -88,7 +88,7 @@ def numberless(approximation, reference):
         (huge, "standard_error: 1e+160 is not a number"),
         (negative, "standard_error: -1.0 is not a number"),
         (raising, "raised RuntimeError: no luck."),
-        (leaving, "raised SystemExit: 0"),
+        (leaving, "raised ExitError: it raised SystemExit(0)"),
         (writing, "raised ValueError: assignment destination is read-only"),
         (numberless, "raised TypeError"),
     ],

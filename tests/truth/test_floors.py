@@ -44,7 +44,7 @@ def shipped(*names: str) -> list[Entry]:
     ("figure", "reason"),
     [
         (ZeroDivisionError("division by zero"), "raised ZeroDivisionError: division by zero"),
-        (SystemExit(0), "raised SystemExit: 0"),
+        (SystemExit(0), "raised ExitError: it raised SystemExit(0)"),
         (1.0, "returned float"),
         (Figure("many", 0.1), "raised ValueError"),
         (Figure(1j, 0.1), "raised TypeError"),
