@@ -5,6 +5,7 @@ leaves either the old file or the new one. Nothing is pickled.
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -73,6 +74,8 @@ def write_atomically(path: Path, content: bytes) -> None:
                 f"{path} is {_kind(mode)}, which no file may replace; name another place"
             )
         target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link to itself")
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
         file = _temporary(target.parent)

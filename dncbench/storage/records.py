@@ -55,7 +55,11 @@ class Records:
     def get(self, identity: Identity) -> dict[str, Any] | None:
         """The record of a cell, or None."""
         path = self.path(identity)
-        return read_record(path) if os.path.lexists(path) else None
+        record = read_record(path) if os.path.lexists(path) else None
+        if record is not None and identity_of(record) != identity:
+            _left_out(path, ValueError(f"it is of another cell: {identity_of(record).title()}"))
+            return None
+        return record
 
     def put(self, record: dict[str, Any]) -> Path:
         """Seal a record and write it; replaces an earlier one of the same cell.

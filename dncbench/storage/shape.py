@@ -1,8 +1,8 @@
 """Shapes of JSON values: what a reader may rely on, and the same as JSON Schema.
 
 A shape holds a value to what it may be, and writes itself down as a schema, so that what is
-enforced and what is documented cannot differ. One rule no schema can tell: a number that is
-written in digits alone has at most 64 bits.
+enforced and what is documented cannot differ. Only how a number is spelled no schema can tell:
+in digits alone it has at most 64 bits, and a whole number has no point.
 """
 
 import re

@@ -200,6 +200,14 @@ def test_put_replaces_the_record_of_the_same_cell(tmp_path):
     assert [each["metrics"]["mah@1"]["value"] for each in records] == [2.0]
 
 
+def test_a_record_under_another_cells_name_is_none_of_that_cell(tmp_path, capsys):
+    records = Records(tmp_path)
+    wanted = records.path(identity_of(record("alpha", 1)))
+    records.put(record("alpha", 0)).rename(wanted)
+    assert records.get(identity_of(record("alpha", 1))) is None
+    assert "it is of another cell: made, budget smoke, alpha, split 0" in capsys.readouterr().err
+
+
 def test_no_record_is_none_and_no_folder_is_empty(tmp_path):
     assert Records(tmp_path / "none").get(identity_of(record())) is None
     assert list(Records(tmp_path / "none")) == []
