@@ -87,8 +87,16 @@ class Cached:
             described_kind("plain", self._terms.space),
             shard_settings(self._budget),
         )
-        found = self._cache.get("draws", key)
+        found = self._cache.get("draws", key, lambda arrays, info: self._require_draws(arrays))
         return None if found is None else found[0]["values"]
+
+    def _require_draws(self, arrays: dict[str, np.ndarray]) -> None:
+        """Raise where these are no draws of every shard: the file may be anybody's."""
+        values = arrays["values"]
+        if len(values) != self.problem.num_shards:
+            raise ValueError(f"it has {len(values)} shards, not {self.problem.num_shards}")
+        for shard in values:
+            self.space.check(shard, len(shard), "the cache")
 
     @property
     def num_observations(self) -> int | None:
