@@ -52,6 +52,14 @@ _BUDGETS = {
 }
 NAMES = tuple(_BUDGETS)
 
+_LIMITS: dict[str, tuple[float, float]] = {
+    # Chains are compared with one another; a noise floor's sd needs three blocks.
+    "num_chains": (2, 10_000),
+    "reference_blocks": (3, 1_000),
+    "shard_ess": (1e-6, 1.0),
+}
+"""Of a budget's numbers; the others are between 1 and 10^9."""
+
 
 def get(spec: str) -> Budget:
     """The budget that ``spec`` describes: ``"smoke"``, ``"quick[num_draws=2000]"``.
@@ -73,8 +81,11 @@ def get(spec: str) -> Budget:
     written = ",".join(f"{key}={value}" for key, value in changed.items())
     budget = replace(base, name=f"{name}[{written}]", **changed)
     for key, value in changed.items():
-        if not value > 0:
-            raise UnknownNameError(f"budget {budget.name!r}: {key} must be above 0")
+        least, most = _LIMITS.get(key, (1, 10**9))
+        if not least <= value <= most:
+            raise UnknownNameError(
+                f"budget {budget.name!r}: {key} must be between {least} and {most}"
+            )
     for key in ("draws_per_shard", "num_draws"):
         draws = getattr(budget, key)
         if draws % budget.num_chains:

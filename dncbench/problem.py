@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from dncbench import precision as precision
 from dncbench.draws import Arrays, Draws, Truth
-from dncbench.errors import DataError, NotApplicableError
+from dncbench.errors import DataError, NotApplicableError, UnknownNameError
 from dncbench.space import Space
 from dncbench.splits import assign, parse_scheme
 
@@ -91,6 +91,12 @@ class Problem(eqx.Module):
 
     unit: ClassVar[str] = "rows"
     """What a split deals out, for messages: "rows", "groups", "clients" or "files"."""
+
+    def __check_init__(self) -> None:
+        if not self.num_shards >= 1:
+            raise UnknownNameError(
+                f"{type(self).__name__}: num_shards is {self.num_shards}; data lie on at least one"
+            )
 
     @property
     @abc.abstractmethod

@@ -144,6 +144,9 @@ def score(metrics: tuple[str, ...], results: str | None, cache: str | None) -> N
     from dncbench.storage.records import Records
 
     store = Records(results)
+    if not (store.root / "records").is_dir():
+        raise DataError(f"{store.root} has no records; give the folder that holds 'records'")
+    store.require_writable()
     with progress_bar.progress() as progress:
         done = rescoring.rescore(store, metrics, cache=cache, progress=progress)
     click.echo(

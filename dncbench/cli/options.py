@@ -44,7 +44,11 @@ methods = click.option(
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
 seed = click.option(
-    "--seed", default=0, show_default=True, help="Random seed; all randomness derives from it."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(-(2**63), 2**63 - 1),
+    help="Random seed; all randomness derives from it.",
 )
 
 

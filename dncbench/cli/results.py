@@ -113,8 +113,11 @@ def figure(name: str, budget_name: str, cache: str | None, output: str | None) -
     from pathlib import Path
 
     from dncbench.report import paper_figures as figures
+    from dncbench.storage.files import require_writable
 
     path = Path(output or f"{name}.svg")
+    figures.require_drawable(path)
+    require_writable(path)
     with progress_bar.progress() as progress:
         figures.draw(name, path, budget=budget_name, cache=cache, progress=progress)
     click.echo(f"written to {path}")

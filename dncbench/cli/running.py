@@ -55,7 +55,8 @@ from dncbench.cli import options, progress_bar, terminal
 @click.option("--force", is_flag=True, help="Run cells again that have a record.")
 @click.option(
     "--time-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 1e9, min_open=True),
+    callback=lambda context, parameter, value: _number(value),
     metavar="SECONDS",
     help="A method that takes longer on one split is not run on a problem's next ones.",
 )
@@ -130,6 +131,12 @@ def run(
     terminal.print_boards(boards(shown))
     if failed:
         sys.exit(1)
+
+
+def _number(seconds: float | None) -> float | None:
+    if seconds is not None and seconds != seconds:  # nan lies in every range
+        raise click.BadParameter("nan is not a number of seconds")
+    return seconds
 
 
 def _refuse_beside(chosen: str, *parameters: str) -> None:

@@ -41,6 +41,19 @@ def names() -> list[str]:
     return sorted(_read())
 
 
+def require_drawable(path: Path) -> None:
+    """Make sure that a file's suffix says how to draw it, before anything is run for it.
+
+    Raises:
+        UnknownNameError: it does not.
+    """
+    known = (".svg", ".pdf", ".png")
+    if path.suffix.lower() not in known:
+        raise UnknownNameError(
+            f"{path} does not say how to draw: give it one of the suffixes {', '.join(known)}"
+        )
+
+
 def draw(
     name: str,
     path: Path,

@@ -1,6 +1,7 @@
 """The plan of a run: which cells there are, and which of them have a record already."""
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,6 +125,7 @@ def plan(
     Raises:
         UnknownNameError: an unknown problem, method, setting, scheme, space or correction.
     """
+    seed = _of_64_bits(seed)
     metric_ids = {entry.id for entry in registry.entries("metric")}
     configured = [
         _followed(*configure("method", spec), correct)
@@ -157,6 +159,16 @@ def plan(
                     record = None if force else records.get(identity)
                     _place(result, cell, record, metric_ids)
     return result
+
+
+def _of_64_bits(seed: int) -> int:
+    try:
+        found = operator.index(seed)
+    except TypeError:
+        found = 2**63
+    if isinstance(seed, bool) or abs(found) >= 2**63:
+        raise UnknownNameError(f"seed is {seed!r}; give a whole number of 64 bits") from None
+    return found
 
 
 def _place(result: Plan, cell: Cell, record: dict[str, Any] | None, metric_ids: set[str]) -> None:

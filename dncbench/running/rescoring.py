@@ -53,7 +53,7 @@ def rescore(
     Raises:
         UnknownNameError: an unknown metric, or a record of a problem that is not registered.
     """
-    progress = progress or Silent()
+    progress = Silent() if progress is None else progress
     kept = Cache(cache)
     wanted = {
         registry.get("metric", name).id

@@ -4,6 +4,7 @@ Cells that have a record are skipped, cells that fail are recorded and the other
 on; a crash loses at most the cell in flight.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure, label
-from dncbench.errors import DncbenchError
+from dncbench.errors import DncbenchError, UnknownNameError
 from dncbench.posterior import SPACES
 from dncbench.running.cells import run_cell, timed_out
 from dncbench.running.plan import DEFAULT_SPLITS, Case, Cell, plan
@@ -73,7 +74,9 @@ def run(
         DataError: a problem's data cannot be had; the other problems were run.
         DncbenchError: a problem raised something else, or several problems failed; likewise.
     """
-    progress = progress or Silent()
+    progress = Silent() if progress is None else progress
+    if time_limit is not None and not 0 < time_limit < math.inf:
+        raise UnknownNameError(f"time_limit is {time_limit!r}; give a number of seconds above 0")
     store = Records(results)
     planned = plan(
         [
@@ -215,4 +218,6 @@ def certified(
     entry, configured = configure("problem", problem)
     spent = get_budget(budget)
     terms = Terms(label(entry, configured), "random", spent.name, seed, configured.space.name)
-    return prepare(entry, configured, terms, spent, Cache(cache), progress or Silent())
+    return prepare(
+        entry, configured, terms, spent, Cache(cache), Silent() if progress is None else progress
+    )

@@ -61,6 +61,19 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
+def require_writable(path: Path) -> None:
+    """Make sure that a file can be written, before what goes into it is computed.
+
+    Raises:
+        StorageError: it cannot, as :func:`write_atomically` says.
+    """
+    if os.path.lexists(path):
+        _require_file(path)
+    probe = Path(os.path.realpath(path)).with_name(".dncbench-probe")
+    write_atomically(probe, b"")
+    probe.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all; a link stays, what it leads to is written.
 
@@ -69,10 +82,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             written to, or the disk is full.
     """
     try:
-        if os.path.exists(path) and not stat.S_ISREG(mode := os.stat(path).st_mode):
-            raise StorageError(
-                f"{path} is {_kind(mode)}, which no file may replace; name another place"
-            )
+        _require_file(path)
         target = Path(os.path.realpath(path))
         if target.is_symlink():
             raise OSError(errno.ELOOP, "it is a link to itself")
@@ -96,6 +106,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         why = getattr(error, "strerror", None) or error
         raise StorageError(f"{path} cannot be written: {why}; name another place") from error
+
+
+def _require_file(path: Path) -> None:
+    if os.path.exists(path) and not stat.S_ISREG(mode := os.stat(path).st_mode):
+        raise StorageError(
+            f"{path} is {_kind(mode)}, which no file may replace; name another place"
+        )
 
 
 def _temporary(folder: Path) -> Any:

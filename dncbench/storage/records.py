@@ -11,7 +11,7 @@ from typing import Any
 
 from dncbench.storage import contents
 from dncbench.storage.contents import RECORD_SCHEMA, SCORED, WITHOUT_FIGURES
-from dncbench.storage.files import digest, read_regular, write_atomically
+from dncbench.storage.files import digest, read_regular, require_writable, write_atomically
 from dncbench.storage.identity import Identity, identity_of
 from dncbench.storage.text import one_line
 
@@ -77,9 +77,7 @@ class Records:
         Raises:
             StorageError: they cannot.
         """
-        probe = self.root / "records" / ".probe"
-        write_atomically(probe, b"")
-        probe.unlink(missing_ok=True)
+        require_writable(self.root / "records" / "any.json")
 
     def copy(self, record: dict[str, Any]) -> Path:
         """Write a record that was read: its seal, or that it has none, stays.
