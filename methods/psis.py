@@ -133,7 +133,8 @@ class Psis(Method):
         """Weigh and resample.
 
         Raises:
-            DrawsError: a shard's log density is not finite at a draw.
+            DrawsError: a shard's log density is not a number at a draw, or the draws miss the
+                posterior.
         """
         answers = _stacked(messages)
         log_ratios = np.sum(np.asarray(answers.log_density), axis=0) - np.asarray(
@@ -142,8 +143,9 @@ class Psis(Method):
         weights, figures = smooth(log_ratios)
         if weights is None:
             raise DrawsError(
-                "the merged draws cannot be reweighted: a shard's log density is not finite at "
-                "one of them, or one outweighs all others; the merge misses the posterior's support"
+                "the merged draws cannot be reweighted: a shard's log density is not a number at "
+                "one of them, all lie where one is -inf, or one outweighs all others; the merge "
+                "misses the posterior's support"
             )
         scarcest = num_draws if answers.ess is None else float(np.min(np.asarray(answers.ess)))
         ess = float(server.info.get("ess", scarcest))

@@ -40,8 +40,8 @@ def importance(
 
     Returns:
         ``k_hat``, ``ess_share`` ((Σ w)² / (n Σ w²), of the smoothed weights) and
-        ``points``; None for both figures where a ratio is not finite, or one draw
-        outweighs all others beyond what can be fitted.
+        ``points``; None for both figures where a ratio is not a number, all draws lie
+        outside the posterior's support, or one outweighs all others beyond what can be fitted.
     """
     rows = at_most(len(eta), NUM_POINTS)
     ratios = np.asarray(_evaluate(posterior, jnp.asarray(eta[rows]))) - log_density[rows]
@@ -54,7 +54,8 @@ def smooth(
     """Pareto-smoothed importance weights (Vehtari et al. 2024), and what they are worth.
 
     Args:
-        log_ratios: log target - log proposal at draws of the proposal, up to a constant.
+        log_ratios: log target - log proposal at draws of the proposal, up to a constant;
+            -inf where a draw lies outside the target's support: its weight is zero.
 
     Returns:
         Weights that sum to one, and ``k_hat``, ``ess_share`` and ``points`` as
@@ -63,17 +64,20 @@ def smooth(
     from arviz_stats.base import array_stats
 
     num_points = len(log_ratios)
-    if not np.all(np.isfinite(log_ratios)):
+    inside = log_ratios != -np.inf  # what is not a number counts, and is refused
+    finite = log_ratios[inside]
+    if not (len(finite) and np.all(np.isfinite(finite))):
         return None, {"k_hat": None, "ess_share": None, "points": num_points}
-    if np.ptp(log_ratios) < _EQUAL:
-        equal = np.full(num_points, 1 / num_points)
-        return equal, {"k_hat": 0.0, "ess_share": 1.0, "points": num_points}
-    # Where one ratio outweighs the others by more than a float can hold, no Pareto tail fits.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # ArviZ takes the negative of the log ratios: it was written for cross-validation.
-        smoothed, k_hat = array_stats.psislw(-log_ratios, r_eff=1.0)
-        weights = np.exp(smoothed - np.max(smoothed))
-        weights /= weights.sum()
+    weights = np.zeros(num_points)
+    if np.ptp(finite) < _EQUAL:
+        weights[inside], k_hat = 1 / len(finite), 0.0
+    else:
+        # Where one ratio outweighs the others by more than a float can hold, no tail fits.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # ArviZ takes the negative of the log ratios: it was written for cross-validation.
+            smoothed, k_hat = array_stats.psislw(-finite, r_eff=1.0)
+            weights[inside] = np.exp(smoothed - np.max(smoothed))
+            weights /= weights.sum()
     share = 1 / (num_points * np.sum(weights**2))
     if not (np.isfinite(k_hat) and np.isfinite(share)):
         return None, {"k_hat": None, "ess_share": None, "points": num_points}

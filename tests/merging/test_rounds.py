@@ -349,6 +349,26 @@ def test_ratios_beyond_what_floats_hold_have_no_k_hat() -> None:
     assert "not finite" in line
 
 
+@pytest.mark.parametrize("equal", [True, False])
+def test_draws_beyond_a_wall_have_no_weight(equal: bool) -> None:
+    # Half of the draws of N(0, 1) lie outside the support of the half-normal.
+    draws = np.random.default_rng(0).standard_normal(2000)
+    ratios = np.where(draws > 0, 0.0 if equal else -0.1 * draws**2, -np.inf)
+    weights, figures = smooth(ratios)
+    assert np.all(weights[draws <= 0] == 0)
+    assert weights.sum() == pytest.approx(1.0)
+    assert figures["k_hat"] < 0.5
+    # Weights exp(-.1 x²): E[w]² / E[w²] = sqrt(1.4) / 1.2 of the half that is left, with a
+    # standard error below .001 for 1000 draws.
+    share = 1.0 if equal else np.sqrt(1.4) / 1.2
+    assert figures["ess_share"] == pytest.approx(share * np.mean(draws > 0), abs=0.01)
+
+
+@pytest.mark.parametrize("ratios", [[-np.inf, -np.inf], [0.0, np.nan], [0.0, np.inf]])
+def test_ratios_of_which_nothing_can_be_made(ratios: list[float]) -> None:
+    assert smooth(np.array(ratios))[0] is None
+
+
 # ---------------------------------------------------------------- status
 
 
