@@ -1,12 +1,14 @@
 """Records beside other figures: those of a paper, those of another result set."""
 
+import sys
 from pathlib import Path
 
 import click
 
 from dncbench.budget import NAMES as BUDGETS
+from dncbench import registry
 from dncbench.cli import options, progress_bar, terminal
-from dncbench.errors import DataError
+from dncbench.errors import DataError, DncbenchError
 
 
 @click.command()
@@ -143,6 +145,8 @@ def score(metrics: tuple[str, ...], results: str | None, cache: str | None) -> N
     from dncbench.running import rescoring
     from dncbench.storage.records import Records
 
+    for name in metrics:
+        registry.get("metric", name)  # unknown names get suggestions
     store = Records(results)
     if not (store.root / "records").is_dir():
         raise DataError(f"{store.root} has no records; give the folder that holds 'records'")
@@ -153,3 +157,8 @@ def score(metrics: tuple[str, ...], results: str | None, cache: str | None) -> N
         f"{done.scored} records scored, {done.complete} had these metrics, "
         f"{done.without_draws} without kept draws (run them again with: dncbench run --force)"
     )
+    if done.failed:
+        click.echo(f"{done.failed} records have no figure of a metric that failed", err=True)
+        sys.exit(1)
+    if done.failed:
+        raise DncbenchError(f"{done.failed} records have a metric that could not be read")

@@ -28,11 +28,13 @@ class Rescored:
         complete: had them before.
         without_draws: whose merged draws are not in the cache, or were made with settings that
             their labels no longer stand for.
+        failed: of which a metric could not be read; the record says why.
     """
 
     scored: int = 0
     complete: int = 0
     without_draws: int = 0
+    failed: int = 0
 
 
 def rescore(
@@ -83,7 +85,10 @@ def rescore(
                 done.without_draws += 1
                 continue
             store.put(again)
-            done.scored += 1
+            if wanted & again.get("metrics_failed", {}).keys():
+                done.failed += 1
+            else:
+                done.scored += 1
             progress.done(again)
     return done
 
