@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from dncbench.budget import NAMES as BUDGETS
 from dncbench import registry
+from dncbench.budget import NAMES as BUDGETS
 from dncbench.cli import options, progress_bar, terminal
 from dncbench.errors import DataError, DncbenchError
 

@@ -10,7 +10,7 @@ from handmade import copied_plugins, import_shipped
 
 from dncbench import registry
 from dncbench.cli import main
-from dncbench.running.cells import kept_under
+from dncbench.running.cache_keys import merged_key
 from dncbench.storage.cache import Cache
 from dncbench.storage.records import Records
 
@@ -62,11 +62,14 @@ def test_the_metric_is_read_on_kept_draws(scored, session_cache) -> None:
     assert first.exit_code == 0, first.output
     assert "2 records scored, 0 had these metrics, 0 without kept draws" in first.stdout
     for old, new in zip(before, after, strict=True):
-        figure = new["metrics"].pop("offset@1")
-        kept = Cache(session_cache).get("merged", kept_under(old))
+        (name,) = new["metrics"].keys() - old["metrics"]
+        assert name.startswith("offset@1+")  # a plugin's, with a digest of its source
+        figure = new["metrics"].pop(name)
+        kept = Cache(session_cache).get("merged", merged_key(old))
         assert kept is not None
         assert figure["value"] >= 0.0
         assert figure["noise_floor"]["mean"] > 0.0
+        assert new.pop("seal") != old.pop("seal")
         assert new == old | {"metrics_not_applicable": sorted(old["metrics_not_applicable"])}
 
 
@@ -83,10 +86,10 @@ def test_draws_of_a_label_that_meant_something_else_are_not_read(
     before, *_ = scored
     store, cache = Records(tmp_path / "results"), Cache(session_cache)
     for record in copy.deepcopy(before):
-        arrays, info = cache.get("merged", kept_under(record))
+        arrays, info = cache.get("merged", merged_key(record))
         *parents, last = path
         functools.reduce(dict.__getitem__, parents, record)[last] = 7
-        cache.put("merged", kept_under(record), arrays, info)
+        cache.put("merged", merged_key(record), arrays, info)
         store.put(record)
     file = tmp_path / "again.py"
     file.write_text(METRIC.replace('"offset"', '"again"'))
@@ -124,10 +127,15 @@ def test_a_metric_that_breaks_is_named_with_the_remedy(
     places = ["--results", str(tmp_path / "results"), "--cache", str(session_cache)]
     command = ["score", "--plugin", str(file), "--metric", "mine", *places]
     done = CliRunner().invoke(main, command)
-    assert done.exit_code == 2, done.output
+    assert done.exit_code == 1, done.output
+    assert "2 records have no figure of a metric that failed" in done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.output
-    assert list(Records(tmp_path / "results")) == before
+    for old, new in zip(before, Records(tmp_path / "results"), strict=True):
+        ((name, reason),) = new["metrics_failed"].items()  # tried again by the next run
+        assert name.startswith("mine@1+")
+        assert said in reason
+        assert new["metrics"] == old["metrics"]
 
 
 def test_an_unknown_metric_is_named(tmp_path) -> None:
