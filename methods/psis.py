@@ -133,9 +133,15 @@ class Psis(Method):
         """Weigh and resample.
 
         Raises:
-            DrawsError: a shard's log density is not a number at a draw, or the draws miss the
-                posterior.
+            DrawsError: a draw is not finite, a shard's log density is not a number at one, or
+                they miss the posterior.
         """
+        # A weight of zero would hide it: no density is anything else at infinity.
+        bad = np.flatnonzero(~np.all(np.isfinite(np.asarray(server.draws)), axis=1))
+        if len(bad):
+            raise DrawsError(
+                f"the merge that is corrected returned a non-finite draw (row {bad[0]})"
+            )
         answers = _stacked(messages)
         log_ratios = np.sum(np.asarray(answers.log_density), axis=0) - np.asarray(
             server.log_density

@@ -149,8 +149,8 @@ def test_the_draws_are_worth_no_more_than_the_scarcest_shards() -> None:
     assert result.info["ess"] == pytest.approx(50, rel=1e-6)
 
 
-def test_a_density_that_is_not_finite_is_refused() -> None:
-    with pytest.raises(DrawsError, match="misses the posterior's support"):
+def test_a_draw_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(DrawsError, match=r"returned a non-finite draw \(row 7\)"):
         corrected(Proposed(infinite=True))
 
 
