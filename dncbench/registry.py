@@ -101,6 +101,9 @@ class Entry:
         return f"{self.name}[{self.small}]" if self.small else self.name
 
 
+_plugins: dict[str, str] = {}
+"""Files that were loaded, by the module that each became."""
+
 _registered: dict[Kind, dict[str, Entry]] = {kind: {} for kind in _PACKAGES}
 
 
@@ -343,6 +346,7 @@ def load_plugin(path: str | Path) -> str:
     name = f"dncbench_plugin_{file.stem}_{digest}"
     if name in sys.modules:
         return name
+    _plugins[name] = str(file)
     before = _snapshot()
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
@@ -359,13 +363,18 @@ def load_plugin(path: str | Path) -> str:
         with undisturbed(say, allowed=OF_ENVIRONMENT):
             spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[name]
+        del sys.modules[name], _plugins[name]
         _withdraw_since(before)
         if isinstance(error, ContractError):
             raise ContractError(f"plugin {path}: {error}") from error
         where = f" (line {line})" if (line := _line_in(file, error)) else ""
         raise PluginError(f"plugin {path}{where}: {type(error).__name__}: {error}") from error
     return name
+
+
+def plugin_files() -> list[str]:
+    """The files that :func:`load_plugin` has loaded, in their order."""
+    return list(_plugins.values())
 
 
 def _snapshot() -> dict[Kind, dict[str, Entry]]:

@@ -70,6 +70,9 @@ class ProgressBar:
         """So much work is done."""
         self.bar.advance(self._task, units)
 
+    def merging(self, started: dict[str, Any]) -> None:
+        """The merge of a cell begins; the line that says so is there already."""
+
     def done(self, record: dict[str, Any]) -> None:
         """A cell was run."""
         self.recorded.append(record)

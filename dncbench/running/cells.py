@@ -38,8 +38,8 @@ def run_cell(ready: Prepared, cell: Cell) -> dict[str, Any]:
         with undisturbed(lambda what: ready.progress.note(f"{where}: {what}")):
             if (again := scored_again(ready, cell)) is not None:
                 return again
-            record = _started(ready, cell) | {"environment": environment.describe()}
-            figures = _merged_and_scored(ready, cell, where)
+            record = _started(ready, cell)
+            figures = _merged_and_scored(ready, cell, where, record)
             canonical(figures)  # raises where a figure cannot be recorded
             validate(record | figures)
             return record | figures
@@ -53,18 +53,18 @@ def run_cell(ready: Prepared, cell: Cell) -> dict[str, Any]:
 
 
 def _without_figures(ready: Prepared, cell: Cell, status: str, reason: str) -> dict[str, Any]:
-    return _started(ready, cell) | {
-        "status": status,
-        "reason": reason[:_LONGEST_REASON],
-        "metrics": {},
-        "environment": environment.describe(),
-    }
+    return without_figures(_started(ready, cell), status, reason)
+
+
+def without_figures(started: dict[str, Any], status: str, reason: str) -> dict[str, Any]:
+    """The record of a cell that has none, and why."""
+    return started | {"status": status, "reason": reason[:_LONGEST_REASON], "metrics": {}}
 
 
 def timed_out(ready: Prepared, cell: Cell, took: float, limit: float) -> dict[str, Any]:
     """The record of a cell that was not run, because an earlier split took too long."""
     reason = f"an earlier split took {took:.3g} s, the limit is {limit:.3g} s"
-    return _without_figures(ready, cell, "timeout", reason)
+    return without_figures(_started(ready, cell), "timeout", reason)
 
 
 def scored_again(ready: Prepared, cell: Cell) -> dict[str, Any] | None:
@@ -123,6 +123,7 @@ def _started(ready: Prepared, cell: Cell) -> dict[str, Any]:
         "track": _track(cell.method),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "reference": {key: certificate[key] for key in ("grade", "failures")},
+        "environment": environment.describe(),
     }
 
 
@@ -134,7 +135,9 @@ def _track(method: Method) -> str:
         return f"unknown: {type(error).__name__}"
 
 
-def _merged_and_scored(ready: Prepared, cell: Cell, where: str) -> dict[str, Any]:
+def _merged_and_scored(
+    ready: Prepared, cell: Cell, where: str, started: dict[str, Any]
+) -> dict[str, Any]:
     name, split = cell.method_entry.name, cell.identity.split
     require_space(cell.method, name, ready.space)
     shards, sampled = ready.shards(cell.method, split)
@@ -145,13 +148,14 @@ def _merged_and_scored(ready: Prepared, cell: Cell, where: str) -> dict[str, Any
         f"{ready.terms.scheme}-{split}",
         cell.identity.method.label,
     )
+    ready.progress.merging(started)
     # Scoring must not see what merging changed: what metrics keep of the truth is for all cells.
     with OtherLoad() as other, undisturbed(lambda what: ready.progress.note(f"{where}: {what}")):
         result = run_method(cell.method, name, shards, key, ready.budget.num_draws, ready.space)
     ratios = result.info.pop("importance", None) or _importance(ready, result)
     kept = ready.space.pack(result.draws)
     kept |= {} if result.log_probs is None else {"log_probs": result.log_probs}
-    ready.cache.put("merged", merged_key(_started(ready, cell)), kept, {})
+    ready.cache.put("merged", merged_key(started), kept, {})
     loads = [draws.info["other_load"] for draws in sampled.values()] + [other.cores]
     known = [load for load in loads if load is not None]
     scored = ready.scorer.score(result.draws, result.info["ess"], name, (), result.log_probs)

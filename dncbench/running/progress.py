@@ -16,6 +16,9 @@ class Progress(Protocol):
     def advance(self, units: float) -> None:
         """So much work is done."""
 
+    def merging(self, started: dict[str, Any]) -> None:
+        """The merge of a cell begins, with this much of its record; all has been sampled."""
+
     def done(self, record: dict[str, Any]) -> None:
         """A cell was run; it is one unit of work."""
 
@@ -33,6 +36,9 @@ class Silent:
         """Nothing."""
 
     def advance(self, units: float) -> None:
+        """Nothing."""
+
+    def merging(self, started: dict[str, Any]) -> None:
         """Nothing."""
 
     def done(self, record: dict[str, Any]) -> None:

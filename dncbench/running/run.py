@@ -8,14 +8,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure, label
 from dncbench.errors import DncbenchError, UnknownNameError
 from dncbench.posterior import SPACES
-from dncbench.running.cells import run_cell, timed_out
-from dncbench.running.plan import DEFAULT_SPLITS, Case, Cell, plan
+from dncbench.running.cells import run_cell, timed_out, without_figures
+from dncbench.running.limited import beside
+from dncbench.running.plan import DEFAULT_SPLITS, Case, Cell, Plan, plan
 from dncbench.running.prepared import (
     REFERENCE_UNITS,
     SAMPLING_UNITS,
@@ -25,7 +26,7 @@ from dncbench.running.prepared import (
 )
 from dncbench.running.progress import Progress, Silent
 from dncbench.storage.cache import Cache
-from dncbench.storage.identity import Terms, identity_of
+from dncbench.storage.identity import Identity, Terms, identity_of
 from dncbench.storage.records import SCORED, Records
 from dncbench.timing import forget_programs
 from dncbench.undisturbed import undisturbed
@@ -62,8 +63,10 @@ def run(
         results: folder of the records; by default ``DNCBENCH_RESULTS`` or ``./results``.
         cache: folder of draws and references; by default ``DNCBENCH_CACHE`` or the user's.
         force: run cells again that have a record.
-        time_limit: seconds (compiling, fitting, merging). A method that took longer on one
-            split is not run on the next ones of that problem; their status is "timeout".
+        time_limit: seconds that one merge may take (compiling, fitting, merging). The cells
+            then run in a process beside this one, which is ended when they are over; the cell's
+            status is "timeout", and so is that of the method's next splits of that problem, on
+            which it is not run.
         progress: display.
 
     Returns:
@@ -78,27 +81,66 @@ def run(
     if time_limit is not None and not 0 < time_limit < math.inf:
         raise UnknownNameError(f"time_limit is {time_limit!r}; give a number of seconds above 0")
     store = Records(results)
-    planned = plan(
+    asked = _Asked(
         [
             each if isinstance(each, Case) else Case(each, splits, scheme, space)
             for each in ([problems] if isinstance(problems, str) else problems)
         ],
-        [methods] if isinstance(methods, str) else methods,
-        seed=seed,
-        budget=get_budget(budget),
-        records=store,
-        force=force,
-        correct=correct,
+        [methods] if isinstance(methods, str) else list(methods),
+        seed,
+        budget,
+        correct,
+        force,
     )
+    planned = asked.plan(store)
     if planned.todo:
         store.require_writable()  # now, and not when the sampling is done
     runner = _Runner(store, Cache(cache), progress, time_limit)
     progress.plan(_units(planned.todo))
-    for cells in planned.by_terms():
-        forget_programs()
-        runner.run(cells)
-    runner.raise_errors()
+    if time_limit is None or not planned.todo:
+        runner.run(planned)
+    else:
+        runner.run_beside(asked, time_limit)
     return planned.done + runner.made
+
+
+class _Asked(NamedTuple):
+    """What :func:`run` was asked for."""
+
+    cases: list[Case]
+    methods: list[str]
+    seed: int
+    budget: str
+    correct: str | None
+    force: bool
+
+    def plan(self, store: Records) -> Plan:
+        """The cells."""
+        return plan(
+            self.cases,
+            self.methods,
+            seed=self.seed,
+            budget=get_budget(self.budget),
+            records=store,
+            force=self.force,
+            correct=self.correct,
+        )
+
+
+def _carry_out(
+    progress: Progress,
+    asked: _Asked,
+    results: Path,
+    cache: Path,
+    time_limit: float,
+    done: set[Identity],
+    slow: dict[tuple[Terms, str], float],
+) -> None:
+    """What the process beside does: all but what is done already."""
+    store = Records(results)
+    planned = asked.plan(store)
+    left = Plan([cell for cell in planned.todo if cell.identity not in done])
+    _Runner(store, Cache(cache), progress, time_limit, slow=slow).run(left)
 
 
 @dataclass
@@ -109,6 +151,7 @@ class _Runner:
         store, cache, progress, time_limit: as :func:`run` has them.
         made: records.
         errors: of problems that could not be prepared, by label.
+        slow: seconds of methods, by label, that took too long under some terms.
     """
 
     store: Records
@@ -117,8 +160,40 @@ class _Runner:
     time_limit: float | None
     made: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[str, Exception] = field(default_factory=dict)
+    slow: dict[tuple[Terms, str], float] = field(default_factory=dict)
 
-    def run(self, cells: list[Cell]) -> None:
+    def run(self, planned: Plan) -> None:
+        """Run all cells.
+
+        Raises:
+            DncbenchError: problems that could not be prepared; the others were run.
+        """
+        for cells in planned.by_terms():
+            forget_programs()
+            self._of_terms(cells)
+        self._raise_errors()
+
+    def run_beside(self, asked: _Asked, time_limit: float) -> None:
+        """Run all cells in another process, which is ended where a merge takes too long."""
+        done: set[Identity] = set()
+
+        def recorded(record: dict[str, Any]) -> None:
+            self.made.append(record)
+            done.add(identity_of(record))
+
+        arguments = {"asked": asked, "results": self.store.root, "cache": self.cache.root}
+        arguments |= {"time_limit": time_limit, "done": done, "slow": self.slow}
+        while ended := beside(_carry_out, arguments, time_limit, self.progress, recorded):
+            record = without_figures(ended.started, ended.status, ended.reason)
+            identity = identity_of(record)
+            self.progress.note(f"{identity.title()}: {ended.reason}")
+            if ended.status == "timeout":
+                self.slow[identity.terms, identity.method.label] = ended.seconds
+            self._keep(record)
+            recorded(record)
+            self.progress.done(record)
+
+    def _of_terms(self, cells: list[Cell]) -> None:
         """Run the cells of one problem under one set of terms."""
         first = cells[0]
         name = first.terms.problem
@@ -138,9 +213,8 @@ class _Runner:
             self.progress.advance(_units(cells))
             return
         self.progress.advance(REFERENCE_UNITS)
-        slow: dict[str, float] = {}
         for cell in cells:
-            record = self._one(ready, cell, slow)
+            record = self._one(ready, cell)
             self._keep(record)
             self.made.append(record)
             self.progress.done(record)
@@ -158,17 +232,18 @@ class _Runner:
                 return
         self.store.put(record)
 
-    def _one(self, ready: Prepared, cell: Cell, slow: dict[str, float]) -> dict[str, Any]:
-        method = cell.identity.method.label
-        if self.time_limit is not None and method in slow:
-            return timed_out(ready, cell, slow[method], self.time_limit)
+    def _one(self, ready: Prepared, cell: Cell) -> dict[str, Any]:
+        if self.time_limit is None:
+            return run_cell(ready, cell)
+        method = cell.terms, cell.identity.method.label
+        if method in self.slow:
+            return timed_out(ready, cell, self.slow[method], self.time_limit)
         record = run_cell(ready, cell)
-        took = _seconds(record)
-        if self.time_limit is not None and took > self.time_limit:
-            slow[method] = took
+        if (took := _seconds(record)) > self.time_limit:
+            self.slow[method] = took
         return record
 
-    def raise_errors(self) -> None:
+    def _raise_errors(self) -> None:
         """Say which problems could not be run; a single one raises what it raised."""
         if not self.errors:
             return

@@ -29,6 +29,7 @@ class Notes:
     def plan(self, units: float) -> None: ...
     def say(self, what: str) -> None: ...
     def advance(self, units: float) -> None: ...
+    def merging(self, started: dict) -> None: ...
     def done(self, record: dict) -> None: ...
 
     def note(self, text: str) -> None:
@@ -139,3 +140,75 @@ def test_a_cache_that_cannot_be_written_costs_no_figures(
     assert record["status"] == "ok"
     assert capsys.readouterr().err.count("/proc/self/cache keeps nothing") >= 1
     assert len(list(Records(plugins / "results"))) == 1
+
+
+ENDLESS = '''
+import os
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+
+from dncbench import Method, register_method
+
+
+class _Untraced(Method):
+    untraced = frozenset({"finish"})
+
+    def fit(self, shard, key):
+        return shard.values
+
+
+@register_method("endless")
+class Endless(_Untraced):
+    """A compiled loop that never ends: nothing in its process can stop it."""
+
+    def merge(self, messages, key, num_draws):
+        turned = jax.jit(lambda x: jax.lax.while_loop(lambda x: x < 2.0, jnp.cos, x))
+        return turned(jnp.array(0.5)), {}
+
+
+@register_method("killed")
+class Killed(_Untraced):
+    """Killed from outside, as by a system that is out of memory."""
+
+    def merge(self, messages, key, num_draws):
+        os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+
+def test_a_merge_over_its_time_is_ended_and_the_others_go_on(
+    tmp_path: Path, session_cache: Path, clean_registry
+) -> None:
+    import_shipped()
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    for file in [*copied_plugins(tmp_path, "known")[1::2], tmp_path / "endless.py"]:
+        registry.load_plugin(file)
+    common = {"splits": 2, "budget": "smoke", "cache": session_cache}
+    (alone, _) = run("known", ["average"], results=tmp_path / "alone", **common)
+    made = run(
+        "known",
+        ["endless", "killed", "average"],
+        results=tmp_path / "results",
+        time_limit=12.0,
+        force=True,
+        **common,
+    )
+    told = {
+        (record["identity"]["method"]["label"], record["identity"]["split"]["index"]): record
+        for record in Records(tmp_path / "results")
+    }
+    assert len(made) == len(told) == 6
+    assert {cell: record["status"] for cell, record in told.items()} == {
+        ("endless", 0): "timeout",
+        ("endless", 1): "timeout",
+        ("killed", 0): "failed",
+        ("killed", 1): "failed",
+        ("average", 0): "ok",
+        ("average", 1): "ok",
+    }
+    assert "ended after 12" in told["endless", 0]["reason"]
+    assert "an earlier split took" in told["endless", 1]["reason"]
+    assert "killed by signal 9" in told["killed", 0]["reason"]
+    assert told["average", 0]["metrics"] == alone["metrics"]
