@@ -74,7 +74,8 @@ def resample(figures: Figures, seed: int = 0) -> Resampled:
     chosen, normal = _chance(seed, number, len(names))
     means = np.tile(centre, (NUM_RESAMPLES, 1))
     if chosen is not None:
-        deviations = values.T[chosen].mean(0) - centre
+        by_split = np.ascontiguousarray(values.T)
+        deviations = sum(by_split[row] for row in chosen) / number - centre
         means = means + _widening(number) * deviations
     noise = np.sqrt(np.sum(errors**2, 1)) / number
     return Resampled(names, centre, means + noise * normal)
@@ -111,17 +112,24 @@ def standings(resampled: Resampled) -> dict[str, Standing]:
     if not resampled.names:
         return {}
     number, methods = resampled.means.shape
-    ranks = np.empty((number, methods), np.int16)
     order = np.argsort(resampled.means, axis=1, kind="stable")
-    np.put_along_axis(ranks, order, np.arange(1, methods + 1, dtype=np.int16)[None], axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    ends = np.quantile(np.arange(number), [tail, 1 - tail], method="inverted_cdf").astype(int)
-    low, high = np.sort(ranks, axis=0, kind="stable")[ends]
+    # How many resamples have a method at a place or above it, by place and method.
+    at_place = np.bincount((order + methods * np.arange(methods)).ravel(), minlength=methods**2)
+    above = at_place.reshape(methods, methods).cumsum(0)
+    low, high = (1 + np.argmax(above > end, axis=0) for end in _ends(number))
     groups = _groups(resampled)
     return {
         name: Standing((int(low[m]), int(high[m])), groups[m])
         for m, name in enumerate(resampled.names)
     }
+
+
+@functools.cache
+def _ends(number: int) -> tuple[int, int]:
+    """The places, in ascending order, of the ends of the interval among so many resamples."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.arange(number), [tail, 1 - tail], method="inverted_cdf")
+    return int(low), int(high)
 
 
 def _groups(resampled: Resampled) -> dict[int, int]:

@@ -202,14 +202,14 @@ def fields(
         optional: what it may have.
         others: shape of what has any other name; None where there must be nothing else.
     """
-    known = {**required, **(optional or {})}
+    known, needed = {**required, **(optional or {})}, frozenset(required)
     checks = {name: shape.check for name, shape in known.items()}
 
     def check(value: Any) -> None:
         _require_object(value)
-        for name in required:
-            if name not in value:
-                raise Misfit(f"it lacks {name!r}")
+        if not needed <= value.keys():
+            lacking = next(name for name in required if name not in value)
+            raise Misfit(f"it lacks {lacking!r}")
         for name, entry in value.items():
             own = checks.get(name)
             if own is None:
