@@ -48,7 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         method = parameters.get("method", parameters.get("name"))
         contract = item.path.parent.name == "contracts" and isinstance(method, str)
-        item.add_marker(pytest.mark.xdist_group(method if contract else item.path.stem))
+        group = method if contract else item.path.stem
+        entry = parameters.get("entry")
+        if isinstance(entry, registry.Entry) and entry.kind == "method":
+            group = entry.name  # with its contracts, whose programs it runs
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _group(item: pytest.Item) -> str:
