@@ -137,7 +137,9 @@ def own_truth(truth: Truth, name: str, folder: Path) -> Reference:
         def truth(self, data, key, num_draws):
             return truth
 
-    return reference(Knowing(), {"id": name}, Data(), jax.random.key(0), SMOKE, Cache(folder))
+    problem = Knowing()
+    data = load_data(problem, jax.random.key(0))
+    return reference(problem, {"id": name}, data, jax.random.key(0), SMOKE, Cache(folder))
 
 
 def doctored(certified: Reference, name: str, folder: Path, **changes: Any) -> Reference:
