@@ -297,7 +297,7 @@ def test_the_floor_of_mah_is_its_null_law(certified: Reference, cache: Cache) ->
     # The squared distances of all pairs of B independent blocks add up to B/n χ² with
     # 2 (B - 1) degrees of freedom, n being what a block is worth.
     made = blocks(certified)
-    floor = noise_floor(made, made[0], metrics(), IDENTITY, cache)["mah@1"]
+    floor = noise_floor(made, made[0], metrics(), IDENTITY, cache).levels["mah@1"]
     number = SMOKE.reference_blocks
     pairs = number * (number - 1) // 2
     squares = pairs * floor["mean"] ** 2 + (pairs - 1) * floor["sd"] ** 2
@@ -325,11 +325,11 @@ def counted() -> tuple[registry.Entry, list[tuple[Sample, Sample]]]:
 def test_floors_are_over_all_pairs_and_kept(certified: Reference, tmp_path: Path) -> None:
     entry, calls = counted()
     cache, made = Cache(tmp_path), blocks(certified)
-    first = noise_floor(made, made[0], [entry], IDENTITY, cache)["count@1"]
+    first = noise_floor(made, made[0], [entry], IDENTITY, cache).levels["count@1"]
     assert first == {"mean": 2.0, "sd": 1.0, "max": 3.0}
     assert len({a.values.tobytes() + f.values.tobytes() for a, f in calls}) == 3
     assert all(not np.array_equal(a.values, f.values) for a, f in calls)
-    assert noise_floor(made, made[0], [entry], IDENTITY, cache)["count@1"] == first
+    assert noise_floor(made, made[0], [entry], IDENTITY, cache).levels["count@1"] == first
     assert len(calls) == 3
 
 
@@ -342,7 +342,7 @@ def test_against_an_exact_law_every_block_is_read_once(tmp_path: Path) -> None:
     truth = dataclasses.replace(made[0], law=law)
     entry, calls = counted()
     entry = dataclasses.replace(entry, reads=("codes",))
-    floor = noise_floor(made, truth, [entry], IDENTITY, Cache(tmp_path))["count@1"]
+    floor = noise_floor(made, truth, [entry], IDENTITY, Cache(tmp_path)).levels["count@1"]
     assert floor == {"mean": 2.5, "sd": pytest.approx(np.sqrt(5 / 3)), "max": 4.0}
     assert [(a, f) for a, f in calls] == [(one, truth) for one in made]
     # A metric of points does not know the law: for it the blocks are held against each other.
