@@ -256,7 +256,7 @@ CYCLIC.append(CYCLIC)
         ([[[1.0, 2**53 + 1]] * 9], "whole number 9007199254740993"),
         ([[[1, 2**90]] * 9], "beyond 2"),
     ],
-    ids=str,
+    ids=lambda one: one if isinstance(one, str) else type(one).__name__,
 )
 def test_a_type_with_a_meaning_is_refused_by_its_name(given, message: str) -> None:
     with pytest.raises(DrawsError, match=message):
