@@ -150,7 +150,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
         record = _parsed(read_regular(path, MOST_BYTES))
         contents.check(record)
         identity_of(record)
-        if record.get("seal") not in (None, seal_of(record)):
+        if "seal" in record and record["seal"] != seal_of(record):
             raise ValueError("its contents are not those that were sealed: somebody changed them")
     except (ValueError, OSError) as error:
         _left_out(path, error)
