@@ -138,11 +138,13 @@ def boards(
         tracks: to keep beside the reference, and to rank among themselves; all where empty.
     """
     wanted = None if metrics is None else tuple(metrics)
-    records = list(records)
-    current = current_ids(records)["metric"]
+    records = latest(records)
+    current = current_ids(records)
     return [
-        _board(terms, fresh, stale, current, wanted)
-        for terms, (fresh, stale) in by_terms(records, problems, budgets, tracks).items()
+        _board(terms, fresh, stale, current["metric"], wanted)
+        for terms, (fresh, stale) in _by_terms(
+            records, current, set(problems), set(budgets), set(tracks)
+        ).items()
     ]
 
 
@@ -156,9 +158,18 @@ def by_terms(
 
     Arguments as those of :func:`boards`.
     """
-    records, problems, budgets = latest(records), set(problems), set(budgets)
+    records = latest(records)
+    return _by_terms(records, current_ids(records), set(problems), set(budgets), set(tracks))
+
+
+def _by_terms(
+    records: list[dict[str, Any]],
+    current: dict[str, dict[str, str]],
+    problems: set[str],
+    budgets: set[str],
+    tracks: set[str],
+) -> dict[Terms, tuple[list[dict[str, Any]], int]]:
     kept_tracks = {*tracks, REFERENCE_TRACK} if tracks else None
-    current = current_ids(records)
     found: dict[Terms, tuple[list[dict[str, Any]], int]] = {}
     for record in records:
         identity = identity_of(record)
