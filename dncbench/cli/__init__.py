@@ -36,9 +36,9 @@ class _Group(click.Group):
         except DncbenchError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
-        except KeyboardInterrupt:
-            click.echo("stopped; what is recorded stays, repeat the command to go on", err=True)
-            ctx.exit(130)
+        except UnicodeEncodeError:
+            click.echo("error: an argument holds characters that no name can have", err=True)
+            ctx.exit(2)
 
 
 @click.group(

@@ -27,7 +27,7 @@ from dncbench.running.prepared import (
 from dncbench.running.progress import Progress, Silent
 from dncbench.storage.cache import Cache
 from dncbench.storage.identity import Identity, Terms, identity_of
-from dncbench.storage.records import SCORED, Records
+from dncbench.storage.records import SCORED, Records, sealed
 from dncbench.timing import forget_programs
 from dncbench.undisturbed import undisturbed
 
@@ -184,7 +184,7 @@ class _Runner:
         arguments = {"asked": asked, "results": self.store.root, "cache": self.cache.root}
         arguments |= {"time_limit": time_limit, "done": done, "slow": self.slow}
         while ended := beside(_carry_out, arguments, time_limit, self.progress, recorded):
-            record = without_figures(ended.started, ended.status, ended.reason)
+            record = sealed(without_figures(ended.started, ended.status, ended.reason))
             identity = identity_of(record)
             self.progress.note(f"{identity.title()}: {ended.reason}")
             if ended.status == "timeout":
@@ -214,7 +214,7 @@ class _Runner:
             return
         self.progress.advance(REFERENCE_UNITS)
         for cell in cells:
-            record = self._one(ready, cell)
+            record = sealed(self._one(ready, cell))
             self._keep(record)
             self.made.append(record)
             self.progress.done(record)

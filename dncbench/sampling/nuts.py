@@ -137,7 +137,8 @@ def _require_finite(at_mode: tuple[Array, Array], names: tuple[str, ...]) -> Non
         what = f"its score in {names[bad[0]]}" if np.isfinite(value) else f"it is {value}"
         raise DrawsError(
             f"shard {shard}: the log density is not finite where sampling starts ({what}); "
-            "check log_prior and log_likelihood at zero, and that the prior is proper"
+            "check log_prior and log_likelihood there, that the prior is proper, and that the "
+            "problem's start (by default zero) lies where neither is zero"
         )
 
 

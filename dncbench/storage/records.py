@@ -25,6 +25,7 @@ __all__ = [
     "latest",
     "not_sealed",
     "read_record",
+    "sealed",
     "validate",
 ]
 
@@ -69,7 +70,7 @@ class Records:
             StorageError: it cannot be written.
         """
         validate(record)
-        return self.copy(record | {"seal": seal_of(record)})
+        return self.copy(sealed(record))
 
     def require_writable(self) -> None:
         """Make sure that records can be written, before there are any.
@@ -202,6 +203,11 @@ def seal_of(record: dict[str, Any]) -> str:
     deceive can make a new one.
     """
     return digest({name: value for name, value in record.items() if name != "seal"})
+
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the seal of what it holds."""
+    return record | {"seal": seal_of(record)}
 
 
 def not_sealed(records: Iterable[dict[str, Any]]) -> int:
