@@ -299,7 +299,7 @@ def test_a_budget_takes_settings_and_names_them() -> None:
         ("quick[num_draws=1000]", "16 chains need a multiple of 16"),
         ("quick[num_chains=1]", "num_chains must be between 2 and 10000"),
         ("quick[reference_blocks=2]", "reference_blocks must be between 3 and 1000"),
-        ("smoke[shard_ess=nan]", "shard_ess must be between 1e-06 and 1.0"),
+        ("smoke[shard_ess=1.5]", "shard_ess must be between 1e-06 and 1.0"),
         ("smoke[window_steps=0]", "window_steps must be between 1 and 1000000000"),
         ("quick[name=other]", "has no setting 'name'"),
     ],
