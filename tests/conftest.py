@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = method if contract else item.path.stem
         entry = parameters.get("entry")
         if isinstance(entry, registry.Entry) and entry.kind == "method":
-            group = entry.name  # with its contracts, whose programs it runs
+            group = parameters["spec"]  # with its contracts, whose programs it runs
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -89,6 +89,7 @@ def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
             importlib.import_module(entry.module)
     for kind, entries in registry._registered.items():
         monkeypatch.setitem(registry._registered, kind, dict(entries))
+    monkeypatch.setattr(registry, "_plugins", {})
 
 
 @pytest.fixture(scope="session")

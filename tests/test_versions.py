@@ -24,7 +24,7 @@ from dncbench import registry
 from dncbench.configure import configure, parse
 from dncbench.contracts.real_data import real_data_folder
 from dncbench.contracts.test_laws import LogGamma, shards_of
-from dncbench.contracts.test_method_contract import FEW_ASKED, FEW_GIVEN
+from dncbench.contracts.test_method_contract import FEW_GIVEN
 from dncbench.contracts.test_metric_contract import as_sample
 from dncbench.draws import one
 from dncbench.merging.run import run_method
@@ -38,7 +38,8 @@ from dncbench.space import Real
 
 KEPT = Path(__file__).parent / "figures_by_version.json"
 KINDS: tuple[Kind, ...] = ("problem", "method", "correction", "metric")
-NUM_SHARDS, DIM = 4, 2  # the shapes of the methods' contracts, whose programs are compiled once
+NUM_SHARDS, DIM = 4, 2
+NUM_DRAWS = FEW_GIVEN + 3  # the shapes of a contract of the methods: programs are compiled once
 CORRECTED = "parametric"
 
 CLOSED = 1e-6
@@ -83,17 +84,21 @@ def skewed_shards() -> Shard:
 # ---------------------------------------------------------------- figures
 
 
-def figures_of(entry: Entry) -> dict[str, list[float]]:
-    """What an entry gives, for each of its variants."""
-    if entry.kind == "metric":
-        return {entry.name: metric_figures(entry.name)}
-    if entry.kind == "problem":
-        return {entry.name: problem_figures(entry)}
+def specs_of(entry: Entry) -> list[str]:
+    """The variants of a method; of anything else there is one."""
     if entry.kind == "correction":
-        spec = f"{CORRECTED} + {entry.name}"
-        return {spec: method_figures(configure("method", spec)[1])}
+        return [f"{CORRECTED} + {entry.name}"]
+    return entry.specs if entry.kind == "method" else [entry.name]
+
+
+def figures_of(entry: Entry, spec: str) -> list[float]:
+    """What a variant of an entry gives."""
+    if entry.kind == "metric":
+        return metric_figures(entry.name)
+    if entry.kind == "problem":
+        return problem_figures(entry)
     small = parse(f"_[{entry.small}]")[1] if entry.small else {}
-    return {spec: method_figures(configure("method", spec, **small)[1]) for spec in entry.specs}
+    return method_figures(configure("method", spec, **small)[1])
 
 
 def metric_figures(name: str) -> list[float]:
@@ -114,7 +119,7 @@ def method_figures(method: Method) -> list[float]:
     if "reference" in method.needs:  # the truth is handed to it
         given = Shard(values=given.values[:1], ess=given.ess[:1])
     space = Real(("a", "b"), "given")
-    draws = run_method(method, "it", given, jax.random.key(5), FEW_ASKED, space).draws
+    draws = run_method(method, "it", given, jax.random.key(5), NUM_DRAWS, space).draws
     centred = draws - draws.mean(0)
     spread = centred.std(0)
     skewness = np.mean((centred / spread) ** 3, axis=0)
@@ -193,7 +198,7 @@ def renew() -> str:
         if own is None:
             own = {
                 spec: [float(f"{value:.10g}") for value in values]
-                for spec, values in figures_of(entry).items()
+                for spec, values in ((spec, figures_of(entry, spec)) for spec in specs_of(entry))
             }
             added.append(entry.id)
         made.setdefault(entry.kind, {})[entry.id] = own
@@ -213,21 +218,28 @@ def _lines(made: dict[str, dict[str, dict[str, list[float]]]]) -> str:
 # ---------------------------------------------------------------- the rule
 
 
-@pytest.mark.parametrize("entry", list(shipped()), ids=lambda entry: f"{entry.kind}-{entry.id}")
-def test_figures_are_those_of_the_version(entry: Entry) -> None:
-    kept = kept_figures().get(entry.kind, {}).get(entry.id)
-    assert kept is not None, (
-        f"{entry.kind} {entry.id} has no figures; run `python tests/test_versions.py`"
-    )
+@pytest.mark.parametrize(
+    ("entry", "spec"),
+    [(entry, spec) for entry in shipped() for spec in specs_of(entry)],
+    ids=lambda one: one if isinstance(one, str) else f"{one.kind}-{one.id}",
+)
+def test_figures_are_those_of_the_version(entry: Entry, spec: str) -> None:
+    kept = kept_figures().get(entry.kind, {}).get(entry.id, {})
+    assert spec in kept, f"{entry.kind} {spec} has no figures; run `python tests/test_versions.py`"
     if entry.dataset:
         real_data_folder(entry.dataset)
-    why = differences(entry, kept, figures_of(entry))
+    why = differences(entry, {spec: kept[spec]}, {spec: figures_of(entry, spec)})
     assert not why, complaint(entry, why)
 
 
 def test_no_figures_are_kept_of_what_is_gone() -> None:
-    known = {(entry.kind, entry.id) for entry in shipped()}
-    kept = {(kind, id) for kind, entries in kept_figures().items() for id in entries}
+    known = {(e.kind, e.id, spec) for e in shipped() for spec in specs_of(e)}
+    kept = {
+        (kind, id, spec)
+        for kind, entries in kept_figures().items()
+        for id, variants in entries.items()
+        for spec in variants
+    }
     assert kept == known, "run `python tests/test_versions.py`"
 
 

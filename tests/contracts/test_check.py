@@ -60,7 +60,7 @@ def test_a_broken_law_is_named_with_its_case(tmp_path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "  FAIL            returns as many draws as asked" in done.stdout
     assert "  FAIL            the order of shards does not matter" in done.stdout
-    assert "first-403" in done.stdout
+    assert "\n      first: dncbench.errors.DrawsError" in done.stdout
     assert "returned draws of shape (400, 2), not (403, 2)" in done.stdout
     assert "  pass            is determined by its key" in done.stdout
 

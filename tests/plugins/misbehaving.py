@@ -61,5 +61,5 @@ class Moves(_Average):
         warnings.simplefilter("ignore")
         sys.path.clear()
         sys.setrecursionlimit(123456)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.stdout = None

@@ -53,13 +53,13 @@ def test_every_planned_cell_has_a_record(
     (alone,) = run("known", ["average"], results="alone", **common)
     state = os.getcwd(), dict(os.environ), sys.path[:], sys.stdout, sys.getrecursionlimit()
     x64, errors, filters = jax.config.jax_enable_x64, np.geterr(), warnings.filters[:]
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(signal.SIGTERM)
     np.random.seed(5)  # noqa: NPY002
     run("known", METHODS, results="results", progress=notes, **common)
     assert np.random.random() == np.random.RandomState(5).random()  # noqa: NPY002
     assert state == (os.getcwd(), os.environ, sys.path, sys.stdout, sys.getrecursionlimit())
     assert (x64, errors, filters) == (jax.config.jax_enable_x64, np.geterr(), warnings.filters)
-    assert handler is signal.getsignal(signal.SIGINT)
+    assert handler is signal.getsignal(signal.SIGTERM)
     records = {
         record["identity"]["method"]["label"]: record for record in Records(plugins / "results")
     }
@@ -74,8 +74,8 @@ def test_every_planned_cell_has_a_record(
     assert "SystemExit(0)" in records["exits"]["reason"]
     assert "end of the process" in records["exits-hard"]["reason"]
     (said,) = [note for note in notes.lines if "put back" in note]
-    for what in ("working folder", "environment", "JAX's", "NumPy's", "SIGINT", "standard"):
-        assert what.replace("SIGINT", "signals") in said
+    for what in ("working folder", "environment", "JAX's", "NumPy's", "signals", "standard"):
+        assert what in said
     # A failed cell is told by the exit code too.
     command = ["run", "--problem", "known", "--method", "exits", "--splits", "1"]
     command += ["--budget", "smoke", "--results", "results", "--cache", str(session_cache)]
@@ -120,7 +120,7 @@ def test_results_that_cannot_be_written_are_found_before_the_sampling(
     plugins: Path, session_cache: Path
 ) -> None:
     notes = Notes()
-    with pytest.raises(OSError, match=r"/proc/self/results/.* cannot be written"):
+    with pytest.raises(OSError, match=r"/proc/.*/results/.* cannot be written"):
         run("known", ["average"], budget="smoke", results="/proc/self/results", progress=notes)
     assert notes.lines == []
 
