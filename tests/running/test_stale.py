@@ -58,8 +58,7 @@ def test_an_edited_method_is_run_again(tmp_path: Path) -> None:
     common = {"splits": 1, "budget": "smoke", "results": tmp_path, "cache": tmp_path / "cache"}
     load(tmp_path / "first", "median")
     (first,) = run("known", ["median"], **common)
-    (skipped,) = run("known", ["median"], **common)
-    assert {name: value for name, value in skipped.items() if name != "seal"} == first
+    assert run("known", ["median"], **common) == [first]
     load(tmp_path / "second", "median", {"axis=0)": "axis=0) + 1.0"})
     (second,) = run("known", ["median"], **common)
     assert second["identity"]["method"]["id"] != first["identity"]["method"]["id"]
