@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar
 from dncbench.errors import ContractError, PluginError, UnknownNameError, nearest
 from dncbench.sources import digest_of
 from dncbench.storage.identity import NAME, RESERVED
-from dncbench.undisturbed import OF_ENVIRONMENT, undisturbed
+from dncbench.undisturbed import AT_IMPORT, undisturbed
 
 Kind = Literal["problem", "method", "correction", "metric"]
 T = TypeVar("T")
@@ -346,21 +346,20 @@ def load_plugin(path: str | Path) -> str:
     name = f"dncbench_plugin_{file.stem}_{digest}"
     if name in sys.modules:
         return name
-    _plugins[name] = str(file)
     before = _snapshot()
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(f"plugin {path}: not a Python file")
-    if b"jax" in file.read_bytes():
-        importlib.import_module("dncbench.precision")  # whose settings the plugin must leave alone
+    # Whose settings of JAX the plugin must leave alone; it may import JAX itself, or not.
+    importlib.import_module("dncbench.precision")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name], _plugins[name] = module, str(file)
 
     def say(what: str) -> None:
         print(f"dncbench: plugin {path}: {what}", file=sys.stderr)
 
     try:
-        with undisturbed(say, allowed=OF_ENVIRONMENT):
+        with undisturbed(say, allowed=AT_IMPORT):
             spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name], _plugins[name]

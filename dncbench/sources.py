@@ -3,11 +3,11 @@
 What ships with dncbench says by its version that its figures mean something else. A plugin
 is edited while it is tried, and nobody raises a version for that: its id holds a digest of the
 file that it is in and of the files beside it that it imports, so that what an earlier text of it
-made is never taken for what the present one would make.
+made is never taken for what the present one would make. Data files that a plugin reads, and
+libraries that it imports, are not in the digest.
 """
 
 import ast
-import functools
 import hashlib
 import inspect
 import sys
@@ -69,7 +69,6 @@ def _compiled(found: Any) -> Iterator[str]:
         yield repr(found)
 
 
-@functools.cache
 def _of_files(file: Path, root: Path) -> str:
     """Digest of a file and of all that it imports from below its folder or package's root.
 
@@ -94,7 +93,11 @@ def _of_files(file: Path, root: Path) -> str:
 
 def _imported(path: Path, text: bytes, roots: tuple[Path, ...]) -> Iterator[Path]:
     """The files beside that a file imports."""
-    for node in ast.walk(ast.parse(text)):
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # whoever imports it knows what to do about that
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _files(roots, alias.name)

@@ -21,8 +21,8 @@ class ExitError(Exception):
     """Something tried to end the process."""
 
 
-OF_ENVIRONMENT = ("environment variables", "the module search path")
-"""What a plugin may change when it is imported, and not when it is asked for a merge."""
+AT_IMPORT = ("environment variables", "filters of warnings", "the module search path")
+"""What a plugin, or a library that it imports, may change when it is imported, and not later."""
 
 
 class _State(NamedTuple):
@@ -131,7 +131,7 @@ def undisturbed(say: Callable[[str], None], allowed: Collection[str] = ()) -> It
 
     Args:
         say: told what was changed, in a line.
-        allowed: names of what may be changed, see :data:`OF_ENVIRONMENT`.
+        allowed: names of what may be changed, see :data:`AT_IMPORT`.
 
     Raises:
         ExitError: in place of what would end the process (``SystemExit``, ``os._exit``).

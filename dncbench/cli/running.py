@@ -58,7 +58,7 @@ from dncbench.cli import options, progress_bar, terminal
     type=click.FloatRange(0, 1e9, min_open=True),
     callback=lambda context, parameter, value: _number(value),
     metavar="SECONDS",
-    help="A method that takes longer on one split is not run on a problem's next ones.",
+    help="A merge that takes longer is ended, and the method not run on a problem's next splits.",
 )
 @options.dry_run
 @options.with_plugins

@@ -5,20 +5,19 @@ import functools
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Key
 from scipy.stats import norm
 
 from dncbench import registry
 from dncbench.configure import configure, parse, settings_of
 from dncbench.contracts.gaussian_shards import GaussianShards, make_shards
 from dncbench.contracts.subjects import subjects
-from dncbench.draws import Arrays
 from dncbench.errors import DrawsError, NotApplicableError
 from dncbench.merging.executors import Asked, Local
 from dncbench.merging.given import merge
@@ -60,17 +59,10 @@ class Turned(Local):
     def __init__(self) -> None:
         super().__init__(time_alone=False)
 
-    def ask(
-        self,
-        step: str,
-        method: Method,
-        shards: Shard,
-        state: Arrays,
-        broadcast: Arrays,
-        keys: Key[Array, " S"],
-    ) -> Asked:
-        """See :class:`dncbench.merging.executors.Executor`."""
-        return super().ask(step, method, shards, state, broadcast, keys[ORDER])
+    def ask(self, *arguments: Any) -> Asked:
+        """See :class:`dncbench.merging.executors.Executor`; the keys come last."""
+        *others, keys = arguments
+        return super().ask(*others, keys[ORDER])
 
 
 def _small(entry: Entry, spec: str) -> Method:

@@ -24,7 +24,6 @@ from dncbench.running.prepared import Prepared
 from dncbench.running.status import status, summary_of, untrusted
 from dncbench.space import Space
 from dncbench.storage.cache import Cache, fingerprint
-from dncbench.storage.files import canonical
 from dncbench.storage.records import RECORD_SCHEMA, validate
 from dncbench.undisturbed import undisturbed
 
@@ -40,8 +39,7 @@ def run_cell(ready: Prepared, cell: Cell) -> dict[str, Any]:
                 return again
             record = _started(ready, cell)
             figures = _merged_and_scored(ready, cell, where, record)
-            canonical(figures)  # raises where a figure cannot be recorded
-            validate(record | figures)
+            validate(record | figures)  # raises where a figure cannot be recorded
             return record | figures
     except NotApplicableError as error:
         return _without_figures(ready, cell, "not applicable", str(error))

@@ -66,7 +66,7 @@ def run(
         time_limit: seconds that one merge may take (compiling, fitting, merging). The cells
             then run in a process beside this one, which is ended when they are over; the cell's
             status is "timeout", and so is that of the method's next splits of that problem, on
-            which it is not run.
+            which it is not run. That process knows plugins by their files, or as installed.
         progress: display.
 
     Returns:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from dncbench.errors import DncbenchError, StorageError
+from dncbench.errors import DncbenchError
 from dncbench.metrics.sample import Sample, read
 from dncbench.registry import Entry
 from dncbench.storage.cache import Cache
@@ -50,12 +50,12 @@ def noise_floor(
         metrics: entries whose targets are imported.
         identity: of the problem, for the cache.
         cache: where the readings are kept.
-        note: told in a line what could not be read or kept.
+        note: told in a line what could not be read.
     """
     levels, failed = {}, {}
     for entry in metrics:
         try:
-            readings = _readings(entry, blocks, truth, identity, cache, note)
+            readings = _readings(entry, blocks, truth, identity, cache)
             if len(readings):
                 levels[entry.id] = _level(readings)
         except (DncbenchError, ValueError) as error:
@@ -71,7 +71,6 @@ def _readings(
     truth: Sample,
     identity: dict[str, Any],
     cache: Cache,
-    note: Callable[[str], None],
 ) -> Float[np.ndarray, " readings"]:
     """From the cache, or read now; none where the metric does not apply.
 
@@ -98,10 +97,7 @@ def _readings(
     ]
     arrays = {"values": np.array(values, np.float64)}
     if np.all(np.isfinite(values)):
-        try:
-            cache.put("floors", cache_key, arrays, {})
-        except StorageError as error:
-            note(f"the noise floor of {entry.id} is not kept: {error}")
+        cache.put("floors", cache_key, arrays, {})
     return arrays["values"]
 
 
