@@ -12,8 +12,8 @@ from dncbench.precision import derive_key
 from dncbench.problem import Data
 from dncbench.sampling.settings import SamplerSettings
 
-SAMPLING_VERSION = 1
-"""Raised when the same settings give other subposterior draws; cached ones are then not used."""
+SAMPLING_VERSION = 2
+"""Raised when the same settings give other subposterior draws, or they are kept in another way."""
 
 MERGED_VERSION = 2
 """Raised when merged draws are kept in another way."""

@@ -172,8 +172,9 @@ class Prepared:
             "warnings": complaints(draws, kind, settings.min_ess),
         }
         draws = replace(draws, info=info)
+        arrays = draws.arrays()
         kept = {"num_chains": draws.num_chains, "conditional_score": draws.conditional_score}
-        self.cache.put("draws", cache_key, draws.arrays(), kept | {"info": info})
+        self.cache.put("draws", cache_key, arrays, kept | {"info": info, "arrays": sorted(arrays)})
         return draws
 
     def _hold_to_model(self, draws: Draws, split: Split, kind: str) -> None:
@@ -337,7 +338,13 @@ def kinds_of_draws(method: Method) -> set[str]:
 
 
 def _unpacked(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> Draws:
-    """Draws as the cache has them."""
+    """Draws as the cache has them.
+
+    Raises:
+        ValueError: an array is missing, without which a method would be not applicable.
+    """
+    if sorted(arrays) != info["arrays"]:
+        raise ValueError(f"it holds {', '.join(sorted(arrays))}, not {', '.join(info['arrays'])}")
     return Draws(
         arrays["values"],
         arrays.get("log_density"),

@@ -90,6 +90,7 @@ def test_cached_draws_are_held_against_the_model(
     spoilt = {
         "shifted": lambda: arrays | {name: arrays[name] + 0.01},
         "missing": lambda: {key: value for key, value in arrays.items() if key != name},
+        "without scores": lambda: {key: value for key, value in arrays.items() if key != "score"},
         "shape": lambda: arrays | {name: arrays[name][..., :1]},
     }[fault]()
     cache.put(kind, {}, spoilt, info)

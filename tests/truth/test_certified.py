@@ -25,8 +25,9 @@ from dncbench.problems.toy_logistic import ToyLogistic
 from dncbench.sampling import diagnostics
 from dncbench.sampling.diagnostics import MAX_RHAT
 from dncbench.storage.cache import Cache
-from dncbench.truth.certified import Reference, agreement, reference, settings_for
+from dncbench.truth.certified import Reference, reference
 from dncbench.truth.floors import noise_floor
+from dncbench.truth.two_samplers import agreement, settings_for
 
 FALSE_ALARM = 1e-4
 SMOKE = budget.get("smoke")
