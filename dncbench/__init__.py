@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from dncbench.merging.run import MergeResult
     from dncbench.method import Method, Shard
     from dncbench.metrics.sample import Figure, Sample
+    from dncbench.plugins import load_plugin
     from dncbench.posterior import Posterior
     from dncbench.problem import Data, Problem
     from dncbench.registry import (
-        load_plugin,
         register_correction,
         register_method,
         register_metric,
@@ -36,7 +36,7 @@ _HOME = {
     "Data": "problem",
     "Problem": "problem",
     "Posterior": "posterior",
-    "load_plugin": "registry",
+    "load_plugin": "plugins",
     "register_correction": "registry",
     "register_method": "registry",
     "register_metric": "registry",

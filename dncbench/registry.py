@@ -4,17 +4,15 @@ What ships with dncbench is found by reading the decorators in the source of
 ``dncbench.problems``, ``dncbench.methods`` and ``dncbench.metrics`` without
 importing it, so that ``dncbench list`` needs no JAX and a run imports only what
 it uses. Plugins (``--plugin FILE``, or the entry-point group
-``dncbench.plugins``) are imported when they are named or installed.
+``dncbench.plugins``) are imported when they are named (:mod:`dncbench.plugins`) or installed.
 """
 
 import ast
 import functools
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dncbench.errors import ContractError, PluginError, UnknownNameError, nearest
+from dncbench.errors import ContractError, UnknownNameError, nearest
 from dncbench.sources import digest_of
 from dncbench.storage.identity import NAME, RESERVED
 from dncbench.undisturbed import AT_IMPORT, undisturbed
@@ -100,9 +98,6 @@ class Entry:
         """The name with its small settings."""
         return f"{self.name}[{self.small}]" if self.small else self.name
 
-
-_plugins: dict[str, str] = {}
-"""Files that were loaded, by the module that each became."""
 
 _registered: dict[Kind, dict[str, Entry]] = {kind: {} for kind in _PACKAGES}
 
@@ -317,83 +312,30 @@ def _decorated(source: str, kind: Kind, module: str) -> Iterable[Entry]:
 def _load_entry_points() -> None:
     """Import installed plugins; one that raises is reported and left out."""
     for point in entry_points(group="dncbench.plugins"):
-        before = _snapshot()
+        before = snapshot()
+        told: list[str] = []
         try:
-            point.load()
+            with undisturbed(told.append, allowed=AT_IMPORT):
+                point.load()
         except Exception as error:
-            _withdraw_since(before)
-            warnings.warn(
-                f"dncbench plugin {point.name!r} ({point.value}) could not be loaded and is left "
-                f"out: {type(error).__name__}: {error}. Fix or uninstall it.",
-                stacklevel=2,
-            )
+            withdraw_since(before)
+            reason = f"{type(error).__name__}: {error}"
+            told.append(f"could not be loaded and is left out: {reason}. Fix or uninstall it.")
+        for what in told:
+            named = f"dncbench plugin {point.name!r} ({point.value})"
+            warnings.warn(f"{named} {what}", stacklevel=2)
 
 
-def load_plugin(path: str | Path) -> str:
-    """Import a Python file that registers problems, methods or metrics; twice is once.
-
-    Returns:
-        The name of the module that the file became.
-
-    Raises:
-        PluginError: the file is missing or raises; what it had registered is withdrawn.
-        ContractError: what it registers is refused.
-    """
-    file = Path(path).resolve()
-    if not file.is_file():
-        raise PluginError(f"plugin {path}: no such file")
-    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
-    name = f"dncbench_plugin_{file.stem}_{digest}"
-    if name in sys.modules:
-        return name
-    before = _snapshot()
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"plugin {path}: not a Python file")
-    # Whose settings of JAX the plugin must leave alone; it may import JAX itself, or not.
-    importlib.import_module("dncbench.precision")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name], _plugins[name] = module, str(file)
-
-    def say(what: str) -> None:
-        print(f"dncbench: plugin {path}: {what}", file=sys.stderr)
-
-    try:
-        with undisturbed(say, allowed=AT_IMPORT):
-            spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name], _plugins[name]
-        _withdraw_since(before)
-        if isinstance(error, ContractError):
-            raise ContractError(f"plugin {path}: {error}") from error
-        where = f" (line {line})" if (line := _line_in(file, error)) else ""
-        raise PluginError(f"plugin {path}{where}: {type(error).__name__}: {error}") from error
-    return name
-
-
-def plugin_files() -> list[str]:
-    """The files that :func:`load_plugin` has loaded, in their order."""
-    return list(_plugins.values())
-
-
-def _snapshot() -> dict[Kind, dict[str, Entry]]:
+def snapshot() -> dict[Kind, dict[str, Entry]]:
+    """What is registered now."""
     return {kind: dict(found) for kind, found in _registered.items()}
 
 
-def _withdraw_since(before: dict[Kind, dict[str, Entry]]) -> None:
+def withdraw_since(before: dict[Kind, dict[str, Entry]]) -> None:
     """Take back what a failing plugin registered, but not the shipped modules it imported."""
     for kind, found in _registered.items():
         shipped = {n: entry for n, entry in found.items() if entry.module.startswith("dncbench.")}
         _registered[kind] = before[kind] | shipped
-
-
-def _line_in(file: Path, error: BaseException) -> int | None:
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == file:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
 
 
 def entries(kind: Kind) -> list[Entry]:

@@ -32,7 +32,7 @@ import jax
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 import dncbench.merging.run
-from dncbench import registry
+from dncbench import plugins, registry
 from dncbench.contracts.real_data import real_data_folder
 from dncbench.merging.executors import Local
 from dncbench.timing import forget_programs
@@ -89,7 +89,7 @@ def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
             importlib.import_module(entry.module)
     for kind, entries in registry._registered.items():
         monkeypatch.setitem(registry._registered, kind, dict(entries))
-    monkeypatch.setattr(registry, "_plugins", {})
+    monkeypatch.setattr(plugins, "_loaded", {})
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ FLOORS = (
     {"merging", "sampling", "metrics", "citations"},
     {"posterior", "budget"},
     {"configure"},
+    {"plugins"},
     {"registry"},
     {"problem", "method"},
     {"splits"},

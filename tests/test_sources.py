@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dncbench import registry
+from dncbench.plugins import load_plugin
 from dncbench.sources import digest_of
 
 METRIC = '''
@@ -29,7 +30,7 @@ def written(folder: Path, imports: str = "", value: int = 1, **beside: str) -> s
     file = folder / "plugin.py"
     file.write_text(METRIC.format(imports=imports, value=value))
     sys.path.insert(0, str(folder))
-    registry.load_plugin(file)
+    load_plugin(file)
     found = registry.get("metric", "one").id
     del registry._registered["metric"]["one"]
     sys.path.remove(str(folder))

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from dncbench import budget as budgets
-from dncbench import registry
+from dncbench import plugins
 
 EXAMPLES = """\b
 Examples:
@@ -28,7 +28,7 @@ def with_plugins(command: Callable) -> Callable:
         metavar="FILE",
         expose_value=False,
         is_eager=True,
-        callback=lambda context, parameter, files: [registry.load_plugin(file) for file in files],
+        callback=lambda context, parameter, files: [plugins.load_plugin(file) for file in files],
         help="Python file that registers problems, methods or metrics; may be repeated.",
     )(command)
 

@@ -7,6 +7,7 @@ from typing import Any
 from dncbench import registry
 from dncbench.contracts.subjects import choose
 from dncbench.errors import DncbenchError, PluginError
+from dncbench.plugins import load_plugin
 from dncbench.registry import Kind
 
 _FOLDER = Path(__file__).parent
@@ -62,7 +63,7 @@ def check(file: str | Path) -> tuple[list[str], list[Law]]:
             "dncbench check runs the contract tests, which need pytest: pip install pytest"
         ) from error
     before = _registered()
-    registry.load_plugin(file)
+    load_plugin(file)
     new = _registered() - before
     if not new:
         raise PluginError(f"plugin {file} registers nothing; use register_method and the like")

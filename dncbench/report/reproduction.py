@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dncbench import registry
-from dncbench.boards.leaderboard import current_ids, is_fresh
+from dncbench.boards.versions import current_ids, is_fresh
 from dncbench.errors import UnknownNameError, nearest
 from dncbench.running.suites import of_suite
 from dncbench.storage.identity import identity_of

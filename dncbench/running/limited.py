@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from dncbench import registry
+from dncbench import plugins
 from dncbench.errors import DncbenchError
 from dncbench.running.progress import Progress
 
@@ -58,7 +58,7 @@ def beside(
     """
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(theirs, registry.plugin_files(), work, arguments))
+    process = spawn.Process(target=_serve, args=(theirs, plugins.loaded_files(), work, arguments))
     process.start()
     theirs.close()
     merging: dict[str, Any] | None = None
@@ -132,7 +132,7 @@ class _Told:
 
 
 def _serve(
-    connection: Connection, plugins: list[str], work: Callable[..., None], arguments: dict[str, Any]
+    connection: Connection, files: list[str], work: Callable[..., None], arguments: dict[str, Any]
 ) -> None:
     """The other process."""
     parent = multiprocessing.parent_process()
@@ -147,8 +147,8 @@ def _serve(
     threading.Thread(target=follow, daemon=True).start()
     told = _Told(connection)
     try:
-        for file in plugins:
-            registry.load_plugin(file)
+        for file in files:
+            plugins.load_plugin(file)
         work(progress=told, **arguments)
         told.send("finished", None)
     except Exception as error:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from dncbench import registry
-from dncbench.boards.leaderboard import MAX_OTHER_LOAD, current_ids, headline_of, is_fresh
+from dncbench.boards.leaderboard import MAX_OTHER_LOAD, headline_of
+from dncbench.boards.versions import current_ids, is_fresh
 from dncbench.scaling.axes import get_axis
 from dncbench.scaling.exponents import Exponent, fit
 from dncbench.storage.identity import identity_of

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 from handmade import copied_plugins, import_shipped
 
-from dncbench import registry
 from dncbench.cli import main
+from dncbench.errors import PluginError
+from dncbench.plugins import load_plugin
 from dncbench.running.run import run
 from dncbench.storage.records import Records
 
@@ -40,7 +41,7 @@ class Notes:
 def plugins(tmp_path: Path, clean_registry) -> Path:
     import_shipped()
     for file in copied_plugins(tmp_path, "known", "misbehaving")[1::2]:
-        registry.load_plugin(file)
+        load_plugin(file)
     return tmp_path
 
 
@@ -88,11 +89,11 @@ def test_a_plugin_that_exits_or_reconfigures_on_import_is_told(
 ) -> None:
     file = tmp_path / "quits.py"
     file.write_text("import sys\nsys.exit(0)\n")
-    with pytest.raises(registry.PluginError, match=r"quits.py.*SystemExit\(0\)"):
-        registry.load_plugin(file)
+    with pytest.raises(PluginError, match=r"quits.py.*SystemExit\(0\)"):
+        load_plugin(file)
     file = tmp_path / "single.py"
     file.write_text("import jax\njax.config.update('jax_enable_x64', False)\n")
-    registry.load_plugin(file)
+    load_plugin(file)
     assert jax.config.jax_enable_x64
     assert "JAX's configuration changed meanwhile; put back" in capsys.readouterr().err
 
@@ -184,7 +185,7 @@ def test_a_merge_over_its_time_is_ended_and_the_others_go_on(
     import_shipped()
     (tmp_path / "endless.py").write_text(ENDLESS)
     for file in [*copied_plugins(tmp_path, "known")[1::2], tmp_path / "endless.py"]:
-        registry.load_plugin(file)
+        load_plugin(file)
     common = {"splits": 2, "budget": "smoke", "cache": session_cache}
     (alone, _) = run("known", ["average"], results=tmp_path / "alone", **common)
     made = run(

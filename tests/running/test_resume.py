@@ -11,6 +11,7 @@ import pytest
 from handmade import copied_plugins, import_shipped
 
 from dncbench import registry
+from dncbench.plugins import load_plugin
 from dncbench.running.run import run
 from dncbench.storage.records import Records
 
@@ -35,7 +36,7 @@ def uninterrupted(tmp_path_factory, session_cache):
         for kind, entries in registry._registered.items():
             patch.setitem(registry._registered, kind, dict(entries))
         for file in copied_plugins(folder, "tiny", "median")[1::2]:
-            registry.load_plugin(file)
+            load_plugin(file)
         run("tiny", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
     return _figures(folder)
 

@@ -7,6 +7,7 @@ import pytest
 from handmade import PLUGINS, import_shipped
 
 from dncbench import registry
+from dncbench.plugins import load_plugin
 from dncbench.running.run import certified, run
 from dncbench.storage.cache import Cache
 from dncbench.storage.records import Records
@@ -35,7 +36,7 @@ def load(folder: Path, name: str, replaced: dict[str, str] | None = None) -> Non
     (folder / f"{name}.py").write_text(text)
     for entries in registry._registered.values():
         entries.pop(name, None)
-    registry.load_plugin(folder / f"{name}.py")
+    load_plugin(folder / f"{name}.py")
 
 
 NARROW = {"PRIOR_VARIANCE = 4.0": "PRIOR_VARIANCE = 0.0025"}
