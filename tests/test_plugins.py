@@ -140,6 +140,12 @@ def test_entry_point_that_raises_warns_and_the_others_go_on(install):
     assert registry.get("method", "installed").target is Whole
 
 
+def test_entry_point_that_ends_the_process_is_left_out(install):
+    install(Point("bad", lambda: sys.exit(0)), Point("good", lambda: None))
+    with pytest.warns(UserWarning, match=r"plugin 'bad'.*SystemExit\(0\)"):
+        assert "consensus" in registered_names("method")
+
+
 def test_what_a_raising_entry_point_had_registered_is_withdrawn(install):
     def load():
         register_method("leftover")(Whole)
