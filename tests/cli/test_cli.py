@@ -95,7 +95,7 @@ def test_report_shows_the_draws_and_the_certificate_that_a_run_left(tiny, tmp_pa
     def refuse(*arguments, **options):
         raise AssertionError("the report samples nothing")
 
-    for module in ("dncbench.running.prepared", "dncbench.truth.certified"):
+    for module in ("dncbench.running.prepared", "dncbench.truth.two_samplers"):
         monkeypatch.setattr(f"{module}.sample", refuse)
     common = ["report", *tiny.plugins, "--results", tiny.folder, "--cache", tiny.cache]
     whole, bare = tmp_path / "whole.html", tmp_path / "bare.html"

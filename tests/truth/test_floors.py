@@ -87,16 +87,16 @@ def test_collinear_draws_cost_the_metrics_that_need_a_covariance(tmp_path) -> No
     assert "a coordinate is a linear function of others" in found.failed["mah@1"]
 
 
-def test_a_store_that_fails_costs_nothing(tmp_path, monkeypatch) -> None:
+def test_a_store_that_fails_costs_nothing(tmp_path, monkeypatch, capsys) -> None:
     expected = floors(Cache(tmp_path), *shipped("mah"))
-    full, said = Cache(tmp_path / "full"), []
+    full = Cache(tmp_path / "full")
 
     def refuse(*arguments: Any) -> None:
         raise StorageError("no space left")
 
-    monkeypatch.setattr(Cache, "put", refuse)
-    assert floors(full, *shipped("mah"), said=said) == expected
-    assert said == ["the noise floor of mah@1 is not kept: no space left"]
+    monkeypatch.setattr("dncbench.storage.cache.write_atomically", refuse)
+    assert floors(full, *shipped("mah")) == expected
+    assert capsys.readouterr().err == f"dncbench: {full.root} keeps nothing: no space left\n"
 
 
 @pytest.mark.parametrize("kept", [np.array([np.nan]), np.ones((2, 2)), np.ones(3, int)])
