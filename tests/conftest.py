@@ -19,6 +19,12 @@ install_import_hook("dncbench", "strictness.typechecker")  # before dncbench is 
 # pytest keeps the modules of tests, those of dncbench/contracts too: it rewrites their asserts.
 sys.meta_path.insert(1, sys.meta_path.pop(0))
 
+# One core for each worker: the threads of XLA, which wait busily for one another, would take those
+# of the other workers for nothing.
+if hasattr(os, "sched_setaffinity") and (worker := os.environ.get("PYTEST_XDIST_WORKER")):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
 # What one process of this session has compiled the others load: workers and subprocesses
 # inherit these from the first.

@@ -24,7 +24,7 @@ from dncbench import registry
 from dncbench.configure import configure, parse
 from dncbench.contracts.real_data import real_data_folder
 from dncbench.contracts.test_laws import LogGamma, shards_of
-from dncbench.contracts.test_method_contract import FEW_GIVEN
+from dncbench.contracts.test_method_contract import FEW_ASKED, FEW_GIVEN
 from dncbench.contracts.test_metric_contract import as_sample
 from dncbench.draws import one
 from dncbench.merging.run import run_method
@@ -38,8 +38,7 @@ from dncbench.space import Real
 
 KEPT = Path(__file__).parent / "figures_by_version.json"
 KINDS: tuple[Kind, ...] = ("problem", "method", "correction", "metric")
-NUM_SHARDS, DIM = 4, 2
-NUM_DRAWS = FEW_GIVEN + 3  # the shapes of a contract of the methods: programs are compiled once
+NUM_SHARDS, DIM = 4, 2  # the shapes of the contracts of methods: programs are compiled once
 CORRECTED = "parametric"
 
 CLOSED = 1e-6
@@ -119,7 +118,7 @@ def method_figures(method: Method) -> list[float]:
     if "reference" in method.needs:  # the truth is handed to it
         given = Shard(values=given.values[:1], ess=given.ess[:1])
     space = Real(("a", "b"), "given")
-    draws = run_method(method, "it", given, jax.random.key(5), NUM_DRAWS, space).draws
+    draws = run_method(method, "it", given, jax.random.key(5), FEW_ASKED, space).draws
     centred = draws - draws.mean(0)
     spread = centred.std(0)
     skewness = np.mean((centred / spread) ** 3, axis=0)

@@ -35,9 +35,9 @@ def uninterrupted(tmp_path_factory, session_cache):
     with pytest.MonkeyPatch.context() as patch:
         for kind, entries in registry._registered.items():
             patch.setitem(registry._registered, kind, dict(entries))
-        for file in copied_plugins(folder, "tiny", "median")[1::2]:
+        for file in copied_plugins(folder, "known", "median")[1::2]:
             load_plugin(file)
-        run("tiny", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
+        run("known", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
     return _figures(folder)
 
 
@@ -45,21 +45,14 @@ def uninterrupted(tmp_path_factory, session_cache):
 def resumed(tmp_path_factory):
     """The folder and records of a run that was killed, and what the next one said."""
     folder = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-m", "dncbench", "run", "--problem", "tiny", "--budget", "smoke"]
-    command += [*copied_plugins(folder, "tiny", "median"), "--splits", str(SPLITS)]
+    command = [sys.executable, "-m", "dncbench", "run", "--problem", "known", "--budget", "smoke"]
+    command += [*copied_plugins(folder, "known", "median"), "--splits", str(SPLITS)]
     command += ["--results", str(folder / "results"), "--cache", str(folder / "cache")]
     for method in METHODS:
         command += ["--method", method]
-    # What the killed process compiled, the next one need not compile again.
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
-    }
     log = folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
         until = time.monotonic() + DEADLINE
         try:
             while not list((folder / "results").rglob("*.json")):
@@ -71,9 +64,7 @@ def resumed(tmp_path_factory):
             process.wait()
     killed = {path: path.read_bytes() for path in (folder / "results").rglob("*.json")}
     parts = [path for path in (folder / "results").rglob(".*") if path.is_file()]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE
-    )
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
     return folder / "results", process.returncode, killed, parts, done
 
 

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from handmade import failed, record
+from handmade import copied_plugins, failed, record
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
@@ -22,7 +22,7 @@ from dncbench.cli import main
 from dncbench.errors import UnknownNameError
 from dncbench.report import build
 from dncbench.running.plan import Cell, plan
-from dncbench.scaling import tables
+from dncbench.scaling import axes, tables
 from dncbench.scaling.cases import cases
 from dncbench.scaling.drawing import draw, svg
 from dncbench.scaling.exponents import fit
@@ -346,27 +346,39 @@ def test_user_error_is_one_message(arguments, said) -> None:
     assert "Traceback" not in done.output
 
 
-def test_two_values_are_run_drawn_and_not_run_again(tmp_path, session_cache) -> None:
-    options = ["--axis", "imbalance", "--values", "3,1", "--splits", 1, "--format", "json"]
-    options += ["--method", "consensus", "--method", "parametric"]
+@pytest.fixture
+def family(tmp_path, monkeypatch) -> list[str]:
+    """An axis of a problem in closed form, of which nothing is sampled; and its plugin."""
+    file = tmp_path / "scaling.toml"
+    axis = 'label = "shards S"\nsetting = "num_shards"\nvalues = [2, 4]\n'
+    file.write_text(f'problem = "known"\n[axes.shards]\n{axis}')
+    monkeypatch.setattr("dncbench.scaling.axes._FILE", file)
+    axes.known_axes.cache_clear()
+    yield copied_plugins(tmp_path, "known")
+    axes.known_axes.cache_clear()
+
+
+def test_two_values_are_run_drawn_and_not_run_again(
+    tmp_path, session_cache, clean_registry, family
+) -> None:
+    options = [*family, "--axis", "shards", "--values", "3,1", "--splits", 1, "--format", "json"]
+    options += ["--method", "consensus", "--method", "pooled"]
     options += ["--results", tmp_path, "--cache", session_cache]
     first, second = invoke(*options), invoke(*options)
     assert first.exit_code == 0, first.output
     assert "4 cells run, 0 skipped" in first.stderr
     assert "0 cells run, 4 skipped" in second.stderr
     assert first.stdout == second.stdout
-    assert (tmp_path / "scale" / "imbalance.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "scale" / "shards.svg").read_text().startswith("<?xml")
     assert {each["reference"]["grade"] for each in Records(tmp_path / "scale")} == {"A"}
     (study,) = json.loads(first.stdout)
     assert study["values"] == [1, 3]
-    for weighted, gaussian in zip(
-        *(study["curves"][method]["points"] for method in ("consensus", "parametric")), strict=True
-    ):
-        # Both have the mean of the product of Gaussians, which skewness sets apart from the truth.
-        assert weighted["errors"]["mah"] > 2 * weighted["floors"]["mah"]
-        gap = weighted["errors"]["mah"] - gaussian["errors"]["mah"]
-        errors = [point["standard_errors"]["mah"] for point in (weighted, gaussian)]
-        assert abs(gap) < norm.isf(FALSE_ALARM / 2) * np.hypot(*errors)
+    # One shard is the posterior already; the draws of three lie as far apart as those of each.
+    consensus, pooled = (study["curves"][name]["points"] for name in ("consensus", "pooled"))
+    for good in (*consensus, pooled[0]):
+        assert good["errors"]["iad"] - good["floors"]["iad"] < 4 * good["standard_errors"]["iad"]
+    gap = pooled[1]["errors"]["iad"] - pooled[1]["floors"]["iad"]
+    assert gap > 10 * pooled[1]["standard_errors"]["iad"]
 
 
 def test_studies_are_read_without_jax() -> None:
