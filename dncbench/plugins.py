@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -24,9 +25,9 @@ def load_plugin(path: str | Path) -> str:
         PluginError: the file is missing or raises; what it had registered is withdrawn.
         ContractError: what it registers is refused.
     """
-    file = Path(path).resolve()
-    if not file.is_file():
+    if not os.path.isfile(path):  # which no name makes raise, however long
         raise PluginError(f"plugin {path}: no such file")
+    file = Path(path).resolve()
     digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
     name = f"dncbench_plugin_{file.stem}_{digest}"
     if name in sys.modules:

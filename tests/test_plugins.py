@@ -47,9 +47,10 @@ def test_a_plugin_that_imports_much_is_not_said_to_change_anything(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_missing_plugin_is_named(tmp_path):
-    with pytest.raises(PluginError, match=r"plugin .*absent\.py: no such file"):
-        load_plugin(tmp_path / "absent.py")
+@pytest.mark.parametrize("name", ["absent.py", "x" * 5000, "a\0b"])
+def test_missing_plugin_is_named(tmp_path, name):
+    with pytest.raises(PluginError, match=r"(?s)plugin .*: no such file"):
+        load_plugin(tmp_path / name)
 
 
 @pytest.mark.usefixtures("clean_registry")

@@ -1,5 +1,6 @@
 """Records beside other figures: those of a paper, those of another result set."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def score(metrics: tuple[str, ...], results: str | None, cache: str | None) -> N
     for name in metrics:
         registry.get("metric", name)  # unknown names get suggestions
     store = Records(results)
-    if not (store.root / "records").is_dir():
+    if not os.path.isdir(store.root / "records"):
         raise DataError(f"{store.root} has no records; give the folder that holds 'records'")
     store.require_writable()
     with progress_bar.progress() as progress:

@@ -62,7 +62,7 @@ class Cached:
 
     def has_merged(self, record: dict[str, Any]) -> bool:
         """Whether the cache has merged draws of a cell."""
-        return self._cache.path("merged", merged_key(record)).is_file()
+        return self._cache.has("merged", merged_key(record))
 
     @functools.cached_property
     def reference(self) -> Reference | None:

@@ -95,7 +95,7 @@ def rescore(
 
 def _cell(record: dict[str, Any], kept: Cache) -> Cell | None:
     """The cell of a record; None where its draws are not there, or are not what they were."""
-    if not kept.path("merged", merged_key(record)).is_file():
+    if not kept.has("merged", merged_key(record)):
         return None
     identity = identity_of(record)
     problem_entry, problem = configure("problem", identity.problem.label)

@@ -46,6 +46,10 @@ class Cache:
         """Where the arrays of ``key`` are or would be."""
         return self.root / kind / f"{digest(key)}.npz"
 
+    def has(self, kind: str, key: dict[str, Any]) -> bool:
+        """Whether there is an entry; it may be damaged."""
+        return os.path.isfile(self.path(kind, key))
+
     def get(
         self,
         kind: str,

@@ -62,7 +62,7 @@ def test_a_broken_law_is_named_with_its_case(tmp_path) -> None:
     assert "  FAIL            the order of shards does not matter" in done.stdout
     assert "\n      first: dncbench.errors.DrawsError" in done.stdout
     assert "returned draws of shape (400, 2), not (403, 2)" in done.stdout
-    assert "  pass            is determined by its key" in done.stdout
+    assert "  pass            what is missing is named" in done.stdout
 
 
 def test_a_metric_is_held_to_the_laws_of_metrics(tmp_path) -> None:

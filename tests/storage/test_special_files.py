@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from handmade import record
 
+from dncbench.cli import main
 from dncbench.errors import StorageError
 from dncbench.storage.cache import Cache
 from dncbench.storage.files import write_atomically
@@ -125,3 +127,28 @@ def test_what_a_living_writer_has_open_stays(tmp_path) -> None:
         os.utime(busy, (old, old))
         write_atomically(tmp_path / "file", b"whole")
         assert busy.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--results", "x" * 5000],
+        ["score", "--metric", "mah", "--results", "x" * 5000],
+        ["leaderboard", "--plugin", "x" * 5000],
+        ["compare", "x" * 5000, "x" * 5000],
+        ["merge-results", "x" * 5000, "--results", "."],
+    ],
+)
+def test_a_name_that_is_too_long_is_an_error_of_one_line(tmp_path, monkeypatch, arguments) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert isinstance(done.exception, SystemExit)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_with_a_name_that_is_too_long_has_nothing(tmp_path) -> None:
+    cache = Cache(tmp_path / ("x" * 5000))
+    assert not cache.has("draws", {"a": 1})
+    assert cache.get("draws", {"a": 1}) is None
