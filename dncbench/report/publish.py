@@ -9,7 +9,7 @@ from dncbench.boards.leaderboard import Board, boards
 from dncbench.boards.summary import Summary, summaries
 from dncbench.errors import DataError
 from dncbench.report.overview_figure import svg
-from dncbench.storage.files import write_atomically
+from dncbench.storage.files import read_regular, write_atomically
 from dncbench.storage.records import Records
 
 BUDGET = "quick"
@@ -53,6 +53,8 @@ def publish(
     """
     from dncbench.report import build
 
+    if readme_file is not None:
+        _around_block(readme_file)  # before anything is written
     page = build(store, budgets=[BUDGET], cache=cache, say=say)
     found = published_boards(store)
     texts = {
@@ -85,15 +87,25 @@ def update_readme(path: Path, found: list[Summary]) -> None:
     """Replace what stands between the marks of a file.
 
     Raises:
-        DataError: the marks are not there, or there is nothing to put between them.
+        DataError: the file is none that can be read, the marks are not there, or there is
+            nothing to put between them.
     """
-    text = path.read_text(encoding="utf-8")
+    before, after = _around_block(path)
+    if not found:
+        raise DataError("a summary needs records of at least two problems under the same budget")
+    write_atomically(path, (before + BEGIN + readme_block(found) + END + after).encode())
+
+
+def _around_block(path: Path) -> tuple[str, str]:
+    """What stands before and after the marks."""
+    try:
+        text = read_regular(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}") from error
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise DataError(
             f"{path} has no leaderboard block; put these two lines into it:\n{BEGIN}\n{END}"
         )
-    if not found:
-        raise DataError("a summary needs records of at least two problems under the same budget")
-    write_atomically(path, (before + begin + readme_block(found) + end + after).encode())
+    return before, after

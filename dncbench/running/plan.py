@@ -20,6 +20,19 @@ from dncbench.storage.identity import Identity, Named, Terms
 from dncbench.storage.records import SCORED, Records, contradicts
 
 DEFAULT_SPLITS = 5
+MOST_SPLITS = 10_000
+
+
+def require_splits(splits: int) -> None:
+    """Refuse a number of splits that is none, or that no plan could list.
+
+    Raises:
+        UnknownNameError: it is no whole number from 1 to :data:`MOST_SPLITS`.
+    """
+    if not hasattr(splits, "__index__") or not 1 <= splits <= MOST_SPLITS:
+        raise UnknownNameError(
+            f"splits must be a whole number from 1 to {MOST_SPLITS}, not {splits!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,9 @@ class Case:
             without constraints, whose cells are always recorded as "unconstrained", and
             for problems whose draws are nothing of the kind.
         budget: of this case; None stands for the run's.
+
+    Raises:
+        UnknownNameError: ``splits`` is no whole number from 1 to :data:`MOST_SPLITS`.
     """
 
     problem: str
@@ -41,6 +57,9 @@ class Case:
     scheme: str = "random"
     space: str = SPACES[0]
     budget: str | None = None
+
+    def __post_init__(self) -> None:
+        require_splits(self.splits)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dncbench.configure import configure, label
 from dncbench.errors import UnknownNameError, nearest
-from dncbench.running.plan import Case
+from dncbench.running.plan import Case, require_splits
 from dncbench.storage.identity import Terms, identity_of
 
 _FILE = Path(__file__).parents[1] / "problems" / "suites.toml"
@@ -44,8 +44,9 @@ def get(name: str, splits: int) -> Suite:
             many of them at most.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: there is none, or ``splits`` is no number of splits.
     """
+    require_splits(splits)
     known = _read()
     if name not in known:
         raise UnknownNameError(

@@ -9,6 +9,8 @@ from handmade import record
 
 from dncbench import registry
 from dncbench.budget import get as get_budget
+from dncbench.errors import UnknownNameError
+from dncbench.running import suites
 from dncbench.running.plan import Case, Cell, Plan, plan
 from dncbench.storage.records import Records
 
@@ -159,3 +161,11 @@ def test_a_record_that_is_damaged_is_run_again(store, made, capsys) -> None:
     path.write_text(path.read_text()[:-20])
     assert_run_again(store)
     assert "is left out: it is not a record" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("splits", [0, -1, 10_001, 2**64])
+def test_a_number_of_splits_that_is_none_is_refused(splits: int) -> None:
+    with pytest.raises(UnknownNameError, match="splits must be a whole number from 1 to 10000"):
+        Case("toy-logistic", splits)
+    with pytest.raises(UnknownNameError, match="splits must be"):
+        suites.get("trojan2024", splits)

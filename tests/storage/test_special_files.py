@@ -152,3 +152,15 @@ def test_a_cache_with_a_name_that_is_too_long_has_nothing(tmp_path) -> None:
     cache = Cache(tmp_path / ("x" * 5000))
     assert not cache.has("draws", {"a": 1})
     assert cache.get("draws", {"a": 1}) is None
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "binary"])
+def test_in_place_of_a_readme_it_is_refused_before_anything_is_written(tmp_path, kind) -> None:
+    store, readme = Records(tmp_path / "ours"), tmp_path / "README.md"
+    store.put(record(budget="quick"))
+    KINDS.get(kind, lambda path: path.write_bytes(b"\xff"))(readme)
+    arguments = ["publish", "--results", str(store.root), "--readme", str(readme)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert isinstance(done.exception, SystemExit)
+    assert [path.name for path in store.root.iterdir()] == ["records"]
