@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from dncbench.configure import configure, label
 from dncbench.draws import evenly
-from dncbench.errors import DrawsError, NotApplicableError
+from dncbench.errors import DrawsError, NotApplicableError, UnknownNameError
 from dncbench.merging import labelled
 from dncbench.merging.inputs import MissingError
 from dncbench.merging.labelled import Given
@@ -22,7 +22,7 @@ _SEEDS = -(2**63), 2**63 - 1  # what JAX makes keys of
 
 def merge(
     values: Any = None,
-    method: str = "consensus",
+    method: Any = "consensus",
     *,
     log_density: Any = None,
     score: Any = None,
@@ -75,6 +75,8 @@ def merge(
     """
     num_draws = whole_number(num_draws, "num_draws", 1, _MOST_DRAWS)
     seed = whole_number(seed, "seed", *_SEEDS)
+    if not isinstance(method, str):
+        raise UnknownNameError(f"a method is given by its name, a text, not by {method!r:.60}")
     entry, configured = configure("method", method, **hyperparameters)
     arguments = {"values": values, "log_density": log_density, "score": score, "inflated": inflated}
     given = labelled.read({name: one for name, one in arguments.items() if one is not None})

@@ -1,5 +1,7 @@
 """The Python API: what it returns, and what it says when draws cannot be merged."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -307,3 +309,9 @@ def test_the_jacobian_is_shared_among_the_shards(share: float, mean: float) -> N
     result = dncbench.merge(draws, "consensus + psis", density=density, num_draws=4000)
     assert result.info["ess"] > 1900
     assert np.exp(result.draws).mean() == pytest.approx(mean, abs=0.03)
+
+
+@pytest.mark.parametrize("method", [None, 3, b"consensus", ["consensus"]])
+def test_a_method_that_is_no_text_is_refused(values: np.ndarray, method: Any) -> None:
+    with pytest.raises(UnknownNameError, match="a method is given by its name, a text, not by"):
+        dncbench.merge(values, method)
