@@ -21,7 +21,7 @@ from dncbench.cli import options, progress_bar, terminal
 )
 @options.methods
 @click.option("--suite", metavar="NAME", help="Cases of a suite instead of --problem.")
-@click.option("--splits", default=5, show_default=True, type=int, help="How many.")
+@click.option("--splits", default=5, show_default=True, type=int, help="How many, at most 10000.")
 @click.option(
     "--split-scheme",
     "scheme",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # SciPy, which it needs, takes half a second that no other co
 @click.option(
     "--values", metavar="LIST", help="Values of the one axis, e.g. 2,8,32.  [default: its own]"
 )
-@click.option("--splits", default=2, show_default=True, type=int, help="How many.")
+@click.option("--splits", default=2, show_default=True, type=int, help="How many, at most 10000.")
 @options.seed
 @options.budget_by_default("smoke")
 @options.results

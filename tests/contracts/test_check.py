@@ -63,6 +63,7 @@ def test_a_broken_law_is_named_with_its_case(tmp_path) -> None:
     assert "\n      first: dncbench.errors.DrawsError" in done.stdout
     assert "returned draws of shape (400, 2), not (403, 2)" in done.stdout
     assert "  pass            what is missing is named" in done.stdout
+    assert "  FAIL            heavy tails are refused or survived" in done.stdout
 
 
 def test_a_metric_is_held_to_the_laws_of_metrics(tmp_path) -> None:

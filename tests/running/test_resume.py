@@ -35,9 +35,9 @@ def uninterrupted(tmp_path_factory, session_cache):
     with pytest.MonkeyPatch.context() as patch:
         for kind, entries in registry._registered.items():
             patch.setitem(registry._registered, kind, dict(entries))
-        for file in copied_plugins(folder, "known", "median")[1::2]:
+        for file in copied_plugins(folder, "tiny", "median")[1::2]:
             load_plugin(file)
-        run("known", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
+        run("tiny", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
     return _figures(folder)
 
 
@@ -45,8 +45,8 @@ def uninterrupted(tmp_path_factory, session_cache):
 def resumed(tmp_path_factory):
     """The folder and records of a run that was killed, and what the next one said."""
     folder = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-m", "dncbench", "run", "--problem", "known", "--budget", "smoke"]
-    command += [*copied_plugins(folder, "known", "median"), "--splits", str(SPLITS)]
+    command = [sys.executable, "-m", "dncbench", "run", "--problem", "tiny", "--budget", "smoke"]
+    command += [*copied_plugins(folder, "tiny", "median"), "--splits", str(SPLITS)]
     command += ["--results", str(folder / "results"), "--cache", str(folder / "cache")]
     for method in METHODS:
         command += ["--method", method]
