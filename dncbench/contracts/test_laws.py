@@ -158,7 +158,8 @@ def test_heavy_tails_are_refused_or_survived(name: str) -> None:
     try:
         result = run(SMALL[name], heavy_tailed(), FEW_ASKED)
     except DrawsError as refused:
-        assert re.search(r"shard \d", str(refused))  # of what was given, not of what was returned
+        if not re.search(r"shard \d", str(refused)):  # not what was given: what was returned
+            raise
         return
     assert np.isfinite(result.draws).all()
     # Without a covariance there is none to be uncertain.
