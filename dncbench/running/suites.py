@@ -1,6 +1,5 @@
 """Suites: named lists of cases, read from ``problems/suites.toml``."""
 
-import sys
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 from dncbench.configure import configure, label
 from dncbench.errors import UnknownNameError, nearest
-from dncbench.running.plan import Case, require_splits
+from dncbench.running.plan import MOST_SPLITS, Case, require_splits
 from dncbench.storage.identity import Terms, identity_of
 
 _FILE = Path(__file__).parents[1] / "problems" / "suites.toml"
@@ -74,7 +73,7 @@ def of_suite(name: str, records: Iterable[dict[str, Any]]) -> list[dict[str, Any
     """
     wanted = {
         (label(*configure("problem", case.problem)), case.scheme, case.space)
-        for case in get(name, sys.maxsize).cases
+        for case in get(name, MOST_SPLITS).cases
     }
     return [record for record in records if _case(identity_of(record).terms) in wanted]
 
