@@ -58,7 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         entry = parameters.get("entry")
         if isinstance(entry, registry.Entry) and entry.kind == "method":
             group = parameters["spec"]  # with its contracts, whose programs it runs
-        item.add_marker(pytest.mark.xdist_group(group))
+        # A name that ends with a bracket would be no group to xdist.
+        item.add_marker(pytest.mark.xdist_group(group.translate({ord("["): "-", ord("]"): "-"})))
 
 
 def _group(item: pytest.Item) -> str:
