@@ -43,6 +43,12 @@ from dncbench.contracts.real_data import real_data_folder
 from dncbench.merging.executors import Local
 from dncbench.timing import forget_programs
 
+MOST_MAPS = 20_000
+"""Of the 65 530 that Linux allows a process; a group of tests adds some thousands."""
+
+SLOW = {"contracts", "methods", "truth", "running", "report", "cli", "test_examples"}
+"""Tests that come first, lest one worker be left alone with them at the end."""
+
 # Timing each shard alone would compile a second program for every method.
 dncbench.merging.run.EXECUTOR = Local(time_alone=False)
 
@@ -60,6 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             group = parameters["spec"]  # with its contracts, whose programs it runs
         # A name that ends with a bracket would be no group to xdist.
         item.add_marker(pytest.mark.xdist_group(group.translate({ord("["): "-", ord("]"): "-"})))
+    items.sort(key=lambda item: SLOW.isdisjoint({item.path.parent.name, item.path.stem}))
 
 
 def _group(item: pytest.Item) -> str:
@@ -71,9 +78,17 @@ def _group(item: pytest.Item) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Compiled programs go with their group, lest a worker run out of memory maps."""
-    if nextitem is not None and _group(nextitem) != _group(item):
+    """Compiled programs go before a worker runs out of memory maps, between two groups."""
+    if nextitem is not None and _group(nextitem) != _group(item) and _memory_maps() > MOST_MAPS:
         forget_programs()
+
+
+def _memory_maps() -> float:
+    """How many this process has; infinity where the system does not say."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return float("inf")
 
 
 @pytest.fixture(scope="session")
