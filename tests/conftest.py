@@ -8,8 +8,10 @@ import atexit
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,16 +30,27 @@ if hasattr(os, "sched_setaffinity") and (worker := os.environ.get("PYTEST_XDIST_
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
 # What one process of this session has compiled the others load: workers and subprocesses
 # inherit these from the first.
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="dncbench-compiled-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+# Programs are compiled in half the time, and run a little slower. The laws are the same; figures
+# that are published were computed without these. A JAX that does not know a flag ends the process.
+QUICKLY_COMPILED = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = QUICKLY_COMPILED
+    asked = [sys.executable, "-c", "import jax; jax.devices()"]
+    if subprocess.run(asked, capture_output=True).returncode:
+        os.environ["XLA_FLAGS"] = ""
 
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 import dncbench.merging.run
+import dncbench.running.rescoring
+import dncbench.running.run
 from dncbench import plugins, registry
 from dncbench.contracts.real_data import real_data_folder
 from dncbench.merging.executors import Local
@@ -51,6 +64,21 @@ SLOW = {"contracts", "methods", "truth", "running", "report", "cli", "test_examp
 
 # Timing each shard alone would compile a second program for every method.
 dncbench.merging.run.EXECUTOR = Local(time_alone=False)
+
+
+def _forget_if_many() -> None:
+    """Drop compiled programs before the process runs out of memory maps, and no earlier."""
+    try:
+        maps = Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:  # the system does not say
+        maps = MOST_MAPS + 1
+    if maps > MOST_MAPS:
+        forget_programs()
+
+
+# The runs of two tests are of the same problem, as those of one command are not.
+dncbench.running.run.forget_programs = _forget_if_many
+dncbench.running.rescoring.forget_programs = _forget_if_many
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -78,17 +106,9 @@ def _group(item: pytest.Item) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Compiled programs go before a worker runs out of memory maps, between two groups."""
-    if nextitem is not None and _group(nextitem) != _group(item) and _memory_maps() > MOST_MAPS:
-        forget_programs()
-
-
-def _memory_maps() -> float:
-    """How many this process has; infinity where the system does not say."""
-    try:
-        return Path("/proc/self/maps").read_bytes().count(b"\n")
-    except OSError:
-        return float("inf")
+    """Between two groups, which share few programs."""
+    if nextitem is not None and _group(nextitem) != _group(item):
+        _forget_if_many()
 
 
 @pytest.fixture(scope="session")
@@ -105,13 +125,26 @@ def _own_folders(session_cache: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is gone afterwards; what ships is imported before, and stays."""
+    """What a test registers is gone afterwards."""
+    forget_what_is_registered(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def module_registry() -> Iterator[None]:
+    """What the tests of a module register is gone afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        forget_what_is_registered(patch)
+        yield
+
+
+def forget_what_is_registered(patch: pytest.MonkeyPatch) -> None:
+    """Take back, at the end of the patch, what was registered; what ships is imported and stays."""
     for kind in registry._PACKAGES:
         for entry in registry.entries(kind):
             importlib.import_module(entry.module)
     for kind, entries in registry._registered.items():
-        monkeypatch.setitem(registry._registered, kind, dict(entries))
-    monkeypatch.setattr(plugins, "_loaded", {})
+        patch.setitem(registry._registered, kind, dict(entries))
+    patch.setattr(plugins, "_loaded", {})
 
 
 @pytest.fixture(scope="session")

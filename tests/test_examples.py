@@ -18,7 +18,7 @@ EXAMPLES = REPOSITORY / "docs" / "examples"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _plugins():
+def _plugins(module_registry):
     for file in EXAMPLES.glob("*.py"):
         load_plugin(file)
 

@@ -20,6 +20,7 @@ from dncbench.storage.shape import (
     nullable,
     number,
     one_of,
+    repeated,
     shown,
     text,
     whole,
@@ -87,7 +88,7 @@ _ENVIRONMENT = fields(
         "cores": nullable(_COUNT),
         "platform": nullable(_LINE),
         "python": nullable(_LINE),
-        "packages": mapped(_LINE, nullable(_LINE)),
+        "packages": repeated(mapped(_LINE, nullable(_LINE))),
         "peak_memory_mib": nullable(_COUNT),
     },
     _ANY,
@@ -100,8 +101,8 @@ _INFO = fields(
 _ALWAYS = {
     "schema": one_of(RECORD_SCHEMA),
     "identity": _IDENTITY,
-    "settings": fields({"problem": mapped(_LINE, _ANY), "method": mapped(_LINE, _ANY)}),
-    "budget": fields({"name": text(BUDGET, "the name of a budget", 500)}, None, _ANY),
+    "settings": repeated(fields({"problem": mapped(_LINE, _ANY), "method": mapped(_LINE, _ANY)})),
+    "budget": repeated(fields({"name": text(BUDGET, "the name of a budget", 500)}, None, _ANY)),
     "headline": listed(_NAME, fewest=1),
     "track": text(rf"{PRINTABLE}+", "the name of a track", 200),
     "created": text(
@@ -120,7 +121,7 @@ _WITH_FIGURES = {
     "num_draws": whole(1, _WHOLE - 1),
     "info": _INFO,
     "importance": nullable(fields({}, {"k_hat": nullable(_FIGURE)}, _ANY)),
-    "shards": mapped(_LINE, _ANY),
+    "shards": repeated(mapped(_LINE, _ANY)),
     "warnings": listed(_PLAIN),
 }
 _MAYBE = {
