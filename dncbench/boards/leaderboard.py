@@ -215,17 +215,27 @@ def _board(
         for metric in metrics
         if metric in record["metrics"]
     }
-    rows = {method: _row(method, group, metrics) for method, group in by_method.items()}
+    figures = {
+        method: {metric: by_split(group, metric) for metric in metrics}
+        for method, group in by_method.items()
+    }
+    rows = {method: _row(method, group, figures[method]) for method, group in by_method.items()}
     for metric in metrics:
-        figures = {name: by_split(group, metric) for name, group in by_method.items()}
         scores = {name: row.scores[metric] for name, row in rows.items() if metric in row.scores}
-        _rank(scores, figures, rows)
+        _rank(scores, {name: own[metric] for name, own in figures.items()}, rows)
         for score in scores.values():
             score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
     ranked_by = wanted or headline
     ranking = [metric for metric in metrics if name_of(metric) in ranked_by]
+    logs = {entry.name for entry in registry.entries("metric") if entry.log}
+    # A floor of zero has no multiples, but that of a logarithm has.
+    levels = {
+        metric: (floor[metric]["mean"], name_of(metric) in logs)
+        for metric in ranking
+        if name_of(metric) in logs or floor[metric]["mean"] > 0.0
+    }
     for name, row in rows.items():
-        row.doublings = _doublings(by_method[name], {metric: floor[metric] for metric in ranking})
+        row.doublings = _doublings(figures[name], levels)
         if row.doublings:
             row.overall = _score(list(row.doublings.values()), row)
     overall = {name: row.overall for name, row in rows.items() if row.overall is not None}
@@ -261,14 +271,15 @@ def by_label(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]
     return found
 
 
-def _row(method: str, records: list[dict[str, Any]], metrics: list[str]) -> Row:
+def _row(
+    method: str, records: list[dict[str, Any]], figures: dict[str, dict[int, tuple[float, float]]]
+) -> Row:
     scored = [record for record in records if record["status"] in SCORED]
     row = Row(method, records[0]["track"], len(scored))
     row.tried = sorted(identity_of(record).split for record in records)
-    for metric in metrics:
-        figures = by_split(records, metric)
-        if figures:
-            row.scores[metric] = _score(list(figures.values()), row)
+    for metric, own in figures.items():
+        if own:
+            row.scores[metric] = _score(list(own.values()), row)
     if any(record["status"] == "unreliable" for record in scored):
         for score in row.scores.values():
             score.unreliable = True
@@ -333,24 +344,24 @@ def by_split(records: list[dict[str, Any]], metric: str) -> dict[int, tuple[floa
 
 
 def _doublings(
-    records: list[dict[str, Any]], floor: dict[str, dict[str, float]]
+    figures: dict[str, dict[int, tuple[float, float]]], levels: dict[str, tuple[float, bool]]
 ) -> dict[int, tuple[float, float]]:
     """Doublings above the floor, and their standard errors, by split.
 
-    Every metric of ``floor`` has the same weight; splits that lack one of them are left out.
-    A floor of zero has no multiples. A metric that is a logarithm already counts by its excess
-    over the floor: a held-out log predictive density that is log 2 worse is one doubling.
+    Every metric has the same weight; splits that lack one of them are left out. A metric that
+    is a logarithm already counts by its excess over the floor: a held-out log predictive density
+    that is log 2 worse is one doubling.
+
+    Args:
+        figures: of one method, by metric and split.
+        levels: by metric the mean of its floor, and whether it is a logarithm.
     """
-    logs = {entry.name for entry in registry.entries("metric") if entry.log}
-    is_log = {metric: name_of(metric) in logs for metric in floor}
-    floor = {m: level for m, level in floor.items() if is_log[m] or level["mean"] > 0.0}
     found: dict[int, list[tuple[float, float]]] = {}
-    for metric, level in floor.items():
-        lowest = level["mean"]
-        for split, (value, error) in by_split(records, metric).items():
+    for metric, (lowest, is_log) in levels.items():
+        for split, (value, error) in figures[metric].items():
             above = max(value, lowest)
-            doublings = (above - lowest) / np.log(2) if is_log[metric] else np.log2(above / lowest)
-            scale = 1.0 if is_log[metric] else above
+            doublings = (above - lowest) / np.log(2) if is_log else np.log2(above / lowest)
+            scale = 1.0 if is_log else above
             found.setdefault(split, []).append((float(doublings), error / (scale * np.log(2))))
     return {
         split: (
@@ -358,5 +369,5 @@ def _doublings(
             float(np.sqrt(sum(error**2 for _, error in each)) / len(each)),
         )
         for split, each in found.items()
-        if len(each) == len(floor)
+        if len(each) == len(levels)
     }

@@ -10,6 +10,7 @@ from dncbench import registry
 from dncbench.budget import NAMES as BUDGETS
 from dncbench.cli import options, progress_bar, terminal
 from dncbench.errors import DataError, DncbenchError
+from dncbench.storage.reading import without_collection
 
 
 @click.command()
@@ -30,6 +31,7 @@ from dncbench.errors import DataError, DncbenchError
 @click.option(
     "--output", metavar="FILE", help="Of a paper.  [default: RESULTS/reproduction_PAPER.md]"
 )
+@without_collection()
 def compare(
     what: tuple[str, ...],
     budget_name: str,

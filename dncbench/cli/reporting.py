@@ -3,6 +3,7 @@
 import click
 
 from dncbench.cli import options, progress_bar
+from dncbench.storage.reading import without_collection
 
 
 @click.command()
@@ -17,6 +18,7 @@ from dncbench.cli import options, progress_bar
 @options.cache
 @click.option("--output", metavar="FILE", help="Write there.  [default: RESULTS/report.html]")
 @options.with_plugins
+@without_collection()
 def report(
     problems: tuple[str, ...],
     budgets: tuple[str, ...],
@@ -67,6 +69,7 @@ def report(
     metavar="FILE",
     help="Bring the leaderboard block of this Markdown file up to date as well.",
 )
+@without_collection()
 def publish(results: str | None, cache: str | None, readme_file: str | None) -> None:
     """Write everything that is made from the records: leaderboard, overview, report.
 

@@ -5,6 +5,7 @@ import click
 from dncbench import registry
 from dncbench.cli import options, progress_bar, terminal
 from dncbench.errors import UnknownNameError, nearest
+from dncbench.storage.reading import without_collection
 
 
 @click.command()
@@ -29,6 +30,7 @@ from dncbench.errors import UnknownNameError, nearest
 )
 @options.results
 @options.with_plugins
+@without_collection()
 def leaderboard(
     problems: tuple[str, ...],
     suite: str | None,

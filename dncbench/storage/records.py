@@ -1,7 +1,5 @@
 """Append-only records: one JSON file for each cell (``docs/record.md`` says what is in it)."""
 
-import contextlib
-import gc
 import json
 import os
 import sys
@@ -13,6 +11,7 @@ from dncbench.storage import contents
 from dncbench.storage.contents import RECORD_SCHEMA, SCORED, WITHOUT_FIGURES
 from dncbench.storage.files import digest, read_regular, require_writable, write_atomically
 from dncbench.storage.identity import Identity, identity_of
+from dncbench.storage.reading import without_collection
 from dncbench.storage.text import one_line
 
 __all__ = [
@@ -99,21 +98,9 @@ class Records:
         return found
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        with _no_collection():
+        with without_collection():
             found = [read_record(path) for path in self.files()]
         return (record for record in found if record is not None)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without looking for cycles, of which JSON has none, among all that was read so far."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _is_json(name: str) -> bool:
@@ -166,13 +153,16 @@ def _left_out(path: Path, error: Exception) -> None:
 
 def _parsed(content: bytes) -> Any:
     try:
-        return json.loads(content.decode("utf-8"), parse_constant=_refuse)
+        return _DECODER.decode(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not a record: {error}") from error
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a figure")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def validate(record: Any) -> None:
