@@ -49,7 +49,7 @@ def publish(
 
     Raises:
         DncbenchError: there are no records.
-        DataError: the README has no block.
+        DataError: the README has no block, or there is nothing to put into it. Nothing is written.
     """
     from dncbench.report import build
 
@@ -58,17 +58,15 @@ def publish(
     page = build(store, budgets=[BUDGET], cache=cache, say=say)
     found = published_boards(store)
     texts = {
-        "leaderboard.md": leaderboard_text(found),
-        "overview.svg": svg(found),
-        "report.html": page,
+        store.root / "leaderboard.md": leaderboard_text(found),
+        store.root / "overview.svg": svg(found),
+        store.root / "report.html": page,
     }
-    for name, text in texts.items():
-        write_atomically(store.root / name, text.encode())
-    written = [store.root / name for name in texts]
     if readme_file is not None:
-        update_readme(readme_file, summaries(found))
-        written.append(readme_file)
-    return written
+        texts[readme_file] = readme_text(readme_file, summaries(found))
+    for path, text in texts.items():
+        write_atomically(path, text.encode())
+    return list(texts)
 
 
 # ---------------------------------------------------------------- the README's block
@@ -83,8 +81,8 @@ def readme_block(found: list[Summary]) -> str:
     return f"\n{summary_tables.to_markdown(found)}\n{FIGURE}\n\n"
 
 
-def update_readme(path: Path, found: list[Summary]) -> None:
-    """Replace what stands between the marks of a file.
+def readme_text(path: Path, found: list[Summary]) -> str:
+    """A file with its block brought up to date: what stands between the marks is replaced.
 
     Raises:
         DataError: the file is none that can be read, the marks are not there, or there is
@@ -93,7 +91,7 @@ def update_readme(path: Path, found: list[Summary]) -> None:
     before, after = _around_block(path)
     if not found:
         raise DataError("a summary needs records of at least two problems under the same budget")
-    write_atomically(path, (before + BEGIN + readme_block(found) + END + after).encode())
+    return before + BEGIN + readme_block(found) + END + after
 
 
 def _around_block(path: Path) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from dncbench.boards import summary_tables
 from dncbench.boards.leaderboard import boards
 from dncbench.boards.summary import Line, Summary, summaries
 from dncbench.errors import DataError
-from dncbench.report.publish import BEGIN, END, update_readme
+from dncbench.report.publish import BEGIN, END, readme_text
 
 FLOOR = (0.5, 0.01)
 
@@ -200,21 +200,20 @@ def test_latex_escapes_and_closes_what_it_opens(found) -> None:
 def test_a_block_is_replaced_between_its_marks(found, tmp_path) -> None:
     file = tmp_path / "README.md"
     file.write_text(f"before\n{BEGIN}\nobsolete\n{END}\nafter\n")
-    update_readme(file, found)
-    text = file.read_text()
+    text = readme_text(file, found)
     assert text.startswith(f"before\n{BEGIN}\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "| alpha |" in text
     assert "obsolete" not in text
-    update_readme(file, found)
-    assert file.read_text() == text
+    file.write_text(text)
+    assert readme_text(file, found) == text
 
 
 def test_a_file_without_marks_is_left_alone(found, tmp_path) -> None:
     file = tmp_path / "README.md"
     file.write_text("nothing here\n")
     with pytest.raises(DataError, match="no leaderboard block"):
-        update_readme(file, found)
+        readme_text(file, found)
     file.write_text(f"{BEGIN}\n{END}\n")
     with pytest.raises(DataError, match="at least two problems"):
-        update_readme(file, [])
+        readme_text(file, [])

@@ -12,6 +12,7 @@ from handmade import record
 
 from dncbench.cli import main
 from dncbench.errors import StorageError
+from dncbench.report.publish import BEGIN, END
 from dncbench.storage.cache import Cache
 from dncbench.storage.files import write_atomically
 from dncbench.storage.identity import identity_of
@@ -154,11 +155,17 @@ def test_a_cache_with_a_name_that_is_too_long_has_nothing(tmp_path) -> None:
     assert cache.get("draws", {"a": 1}) is None
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "binary"])
+UNFIT = KINDS | {
+    "binary": lambda path: path.write_bytes(b"\xff"),
+    "for more than one problem": lambda path: path.write_text(f"{BEGIN}\n{END}\n"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
 def test_in_place_of_a_readme_it_is_refused_before_anything_is_written(tmp_path, kind) -> None:
     store, readme = Records(tmp_path / "ours"), tmp_path / "README.md"
     store.put(record(budget="quick"))
-    KINDS.get(kind, lambda path: path.write_bytes(b"\xff"))(readme)
+    UNFIT[kind](readme)
     arguments = ["publish", "--results", str(store.root), "--readme", str(readme)]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
