@@ -5,6 +5,7 @@ JAX refuses to broadcast over axes that nobody wrote.
 """
 
 import atexit
+import gc
 import importlib
 import os
 import shutil
@@ -61,6 +62,10 @@ MOST_MAPS = 20_000
 
 SLOW = {"contracts", "methods", "truth", "running", "report", "cli", "test_examples"}
 """Tests that come first, lest one worker be left alone with them at the end."""
+
+# Tracing makes many objects that live; looking for cycles among all of them takes time for nothing.
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)
 
 # Timing each shard alone would compile a second program for every method.
 dncbench.merging.run.EXECUTOR = Local(time_alone=False)
