@@ -245,3 +245,25 @@ def test_a_board_of_a_changed_budget_is_asked_for_by_its_name(tmp_path):
     assert "quick[" not in _invoke(*ask, "quick").stdout
     wrong = _invoke(*ask, "quik")
     assert (wrong.exit_code, "did you mean quick" in wrong.output) == (2, True)
+
+
+@pytest.mark.parametrize("character", ["\0", "\ud800"], ids=["null", "half of a character"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "{}", "results"),
+        ("merge-results", "{}"),
+        ("leaderboard", "--results", "{}"),
+        ("publish", "--readme", "{}"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_name_that_no_file_can_have_is_an_error_of_one_line(
+    tmp_path, monkeypatch, arguments, character
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = _invoke(*(argument.format(character) for argument in arguments))
+    assert done.exit_code == 2
+    assert isinstance(done.exception, SystemExit)
+    assert "error: " in done.stderr.lower()
+    assert "Traceback" not in done.stderr
