@@ -92,8 +92,10 @@ def whitening(draws: Float[Array, "T d"]) -> Whitening:
     """The whitening of one shard's draws, in their own precision."""
     mean, covariance = mean_and_covariance(draws)
     values, vectors = jnp.linalg.eigh(covariance)
-    lengths = jnp.sqrt(values)[None, :]
-    return Whitening(mean, (vectors * lengths) @ vectors.T, (vectors / lengths) @ vectors.T)
+    # One square root for both compiles to other roundings, which gp's chains make visible: its
+    # records were made with two.
+    root = (vectors * jnp.sqrt(values)[None, :]) @ vectors.T
+    return Whitening(mean, root, (vectors / jnp.sqrt(values)[None, :]) @ vectors.T)
 
 
 def shuffled(
