@@ -37,7 +37,7 @@ class _Group(click.Group):
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
         except ValueError as error:  # halves of characters, or a null byte, in a file's name
-            if not isinstance(error, UnicodeEncodeError) and "null byte" not in str(error):
+            if not isinstance(error, UnicodeEncodeError) and "embedded null" not in str(error):
                 raise
             click.echo("error: an argument holds characters that no name can have", err=True)
             ctx.exit(2)

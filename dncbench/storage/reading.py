@@ -9,7 +9,7 @@ from collections.abc import Iterator
 def without_collection() -> Iterator[None]:
     """Without looking for cycles, of which JSON has none, among all that was read so far.
 
-    For reading itself, and for commands that end soon after it: there it is a third of the time.
+    For reading itself, and for commands that end soon after it.
     """
     was_enabled = gc.isenabled()
     gc.disable()

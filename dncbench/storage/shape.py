@@ -241,7 +241,10 @@ def fields(
 
 
 def repeated(shape: Shape) -> Shape:
-    """What is the same in thousands of records: each value is held to its shape once."""
+    """What is the same in thousands of records: each value is held to its shape once.
+
+    So many are remembered, and of such a size, that they never need much memory.
+    """
     sound: set[bytes] = set()
 
     def check(value: Any) -> None:
@@ -252,7 +255,7 @@ def repeated(shape: Shape) -> Shape:
         if content in sound:
             return
         shape.check(value)
-        if content and len(sound) < _MOST_SEEN:
+        if 0 < len(content) <= _MOST_SEEN and len(sound) < _MOST_SEEN:
             sound.add(content)
 
     return Shape(check, shape.schema)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from handmade import copied_plugins, import_shipped
+from handmade import copied_plugins
 
 from dncbench import registry
 from dncbench.cli import main
@@ -18,27 +18,23 @@ def _invoke(*arguments):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory, session_cache):
+def tiny(tmp_path_factory, session_cache, module_registry):
     """One smoke run of a plugin's problem and methods, one of which raises."""
     folder = tmp_path_factory.mktemp("tiny")
-    import_shipped()
-    with pytest.MonkeyPatch.context() as patch:
-        for kind, entries in registry._registered.items():
-            patch.setitem(registry._registered, kind, dict(entries))
-        plugins = copied_plugins(folder, "tiny", "median", "broken")
-        common = [*plugins, "--problem", "tiny", "--budget", "smoke", "--splits", "2"]
-        common += ["--results", folder, "--cache", session_cache]
-        good = ["--method", "average", "--method", "median", "--method", "oracle"]
-        bad = ["--method", "broken"]
-        yield SimpleNamespace(
-            folder=folder,
-            plugins=plugins,
-            cache=session_cache,
-            common=common,
-            good=good,
-            first=_invoke("run", *common, *good, *bad),
-            second=_invoke("run", *common, *good),
-        )
+    plugins = copied_plugins(folder, "tiny", "median", "broken")
+    common = [*plugins, "--problem", "tiny", "--budget", "smoke", "--splits", "2"]
+    common += ["--results", folder, "--cache", session_cache]
+    good = ["--method", "average", "--method", "median", "--method", "oracle"]
+    bad = ["--method", "broken"]
+    return SimpleNamespace(
+        folder=folder,
+        plugins=plugins,
+        cache=session_cache,
+        common=common,
+        good=good,
+        first=_invoke("run", *common, *good, *bad),
+        second=_invoke("run", *common, *good),
+    )
 
 
 def _statuses(folder):

@@ -265,5 +265,5 @@ def test_a_name_that_no_file_can_have_is_an_error_of_one_line(
     done = _invoke(*(argument.format(character) for argument in arguments))
     assert done.exit_code == 2
     assert isinstance(done.exception, SystemExit)
-    assert "error: " in done.stderr.lower()
+    assert sum(line.lower().startswith("error: ") for line in done.stderr.splitlines()) == 1
     assert "Traceback" not in done.stderr

@@ -6,9 +6,8 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
-from handmade import copied_plugins, import_shipped
+from handmade import copied_plugins
 
-from dncbench import registry
 from dncbench.cli import main
 from dncbench.running.cache_keys import merged_key
 from dncbench.storage.cache import Cache
@@ -28,33 +27,27 @@ def offset(approximation, reference):
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory, session_cache):
+def scored(tmp_path_factory, session_cache, module_registry):
     """Records before and after ``dncbench score``, and what it said."""
     folder = tmp_path_factory.mktemp("rescoring")
-    import_shipped()
-    with pytest.MonkeyPatch.context() as patch:
-        for kind, entries in registry._registered.items():
-            patch.setitem(registry._registered, kind, dict(entries))
-        plugins = copied_plugins(folder, "tiny")
-        places = ["--results", str(folder / "results"), "--cache", str(session_cache)]
-        run = ["run", *plugins, "--problem", "tiny", "--method", "average", "--method", "oracle"]
-        done = CliRunner().invoke(main, [*run, "--budget", "smoke", "--splits", "1", *places])
-        assert done.exit_code == 0, done.output
-        before = list(Records(folder / "results"))
-        file = folder / "offset.py"
-        file.write_text(METRIC)
-        command = ["score", *plugins, "--plugin", str(file), "--metric", "offset", *places]
-        first = CliRunner().invoke(main, command)
-        after = list(Records(folder / "results"))
-        again = CliRunner().invoke(main, command)
-        nowhere = folder / "empty"
-        shutil.copytree(folder / "results", folder / "copy")
-        for record in before:
-            Records(folder / "copy").put(record)
-        gone = CliRunner().invoke(
-            main, [*command[:-3], str(folder / "copy"), "--cache", str(nowhere)]
-        )
-        yield before, after, first, again, gone
+    plugins = copied_plugins(folder, "tiny")
+    places = ["--results", str(folder / "results"), "--cache", str(session_cache)]
+    run = ["run", *plugins, "--problem", "tiny", "--method", "average", "--method", "oracle"]
+    done = CliRunner().invoke(main, [*run, "--budget", "smoke", "--splits", "1", *places])
+    assert done.exit_code == 0, done.output
+    before = list(Records(folder / "results"))
+    file = folder / "offset.py"
+    file.write_text(METRIC)
+    command = ["score", *plugins, "--plugin", str(file), "--metric", "offset", *places]
+    first = CliRunner().invoke(main, command)
+    after = list(Records(folder / "results"))
+    again = CliRunner().invoke(main, command)
+    nowhere = folder / "empty"
+    shutil.copytree(folder / "results", folder / "copy")
+    for record in before:
+        Records(folder / "copy").put(record)
+    gone = CliRunner().invoke(main, [*command[:-3], str(folder / "copy"), "--cache", str(nowhere)])
+    return before, after, first, again, gone
 
 
 def test_the_metric_is_read_on_kept_draws(scored, session_cache) -> None:

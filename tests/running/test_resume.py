@@ -8,9 +8,8 @@ import sys
 import time
 
 import pytest
-from handmade import copied_plugins, import_shipped
+from handmade import copied_plugins
 
-from dncbench import registry
 from dncbench.plugins import load_plugin
 from dncbench.running.run import run
 from dncbench.storage.records import Records
@@ -28,16 +27,12 @@ def _figures(root):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, session_cache):
+def uninterrupted(tmp_path_factory, session_cache, module_registry):
     """Figures of a run in this process, with a cache of its own."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    import_shipped()
-    with pytest.MonkeyPatch.context() as patch:
-        for kind, entries in registry._registered.items():
-            patch.setitem(registry._registered, kind, dict(entries))
-        for file in copied_plugins(folder, "tiny", "median")[1::2]:
-            load_plugin(file)
-        run("tiny", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
+    for file in copied_plugins(folder, "tiny", "median")[1::2]:
+        load_plugin(file)
+    run("tiny", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
     return _figures(folder)
 
 

@@ -9,7 +9,7 @@ import pytest
 from handmade import REPOSITORY, failed, record
 from hostile import mutations, whole
 
-from dncbench.storage import contents
+from dncbench.storage import contents, shape
 
 DOCS = REPOSITORY / "docs"
 
@@ -103,3 +103,12 @@ def test_every_field_is_explained(validator) -> None:
     page = (DOCS / "record.md").read_text(encoding="utf-8")
     for field in validator.schema["properties"]:
         assert f"`{field}" in page, field
+
+
+def test_what_is_held_to_its_shape_once_is_told_from_what_only_equals_it() -> None:
+    numbers = shape.repeated(shape.mapped(shape.text(), shape.whole(0, 5)))
+    for _ in range(2):  # remembered the second time
+        numbers.check({"a": 1})
+        for other in ({"a": True}, {"a": 1.0}, {"a": 6}, {"a": "1"}, {"a": None}, [1]):
+            with pytest.raises(shape.Misfit):
+                numbers.check(other)
