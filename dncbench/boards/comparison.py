@@ -13,7 +13,8 @@ from scipy.special import ndtri, stdtrit
 
 from dncbench.boards.leaderboard import headline_of
 from dncbench.storage.identity import Terms, identity_of, name_of
-from dncbench.storage.records import SCORED, latest, not_sealed
+from dncbench.storage.records import SCORED, latest
+from dncbench.storage.seals import not_sealed
 from dncbench.storage.text import one_line
 
 CONFIDENCE = 0.95

@@ -4,18 +4,20 @@ A board holds the rows of one problem under one scheme, budget, seed and space:
 figures made under different terms are never in one table.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from dncbench import registry
 from dncbench.boards.ranking import Figures, resample, standings
 from dncbench.boards.versions import current_ids, is_current, is_fresh
 from dncbench.storage.identity import REFERENCE_TRACK, Terms, identity_of, name_of
-from dncbench.storage.records import SCORED, latest, not_sealed
+from dncbench.storage.records import SCORED, latest
+from dncbench.storage.seals import not_sealed
 from dncbench.storage.text import one_line
+
+_LOG_2 = math.log(2)
 
 MAX_OTHER_LOAD = 0.25
 """Cores that other work may keep busy before a record's seconds stay off the board."""
@@ -267,7 +269,7 @@ def by_label(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]
     """Records by the label of their method."""
     found: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        found.setdefault(identity_of(record).method.label, []).append(record)
+        found.setdefault(record["identity"]["method"]["label"], []).append(record)
     return found
 
 
@@ -276,7 +278,7 @@ def _row(
 ) -> Row:
     scored = [record for record in records if record["status"] in SCORED]
     row = Row(method, records[0]["track"], len(scored))
-    row.tried = sorted(identity_of(record).split for record in records)
+    row.tried = sorted(record["identity"]["split"]["index"] for record in records)
     for metric, own in figures.items():
         if own:
             row.scores[metric] = _score(list(own.values()), row)
@@ -290,9 +292,9 @@ def _row(
             # A program is compiled once, by whichever split came first.
             spent = [max(spent)] if max(spent) > 0 or len(timed) == len(scored) else []
         if spent:
-            row.seconds[phase] = float(np.mean(spent))
+            row.seconds[phase] = sum(spent) / len(spent)
     if scored:
-        row.bytes = round(np.mean([record["bytes_communicated"] for record in scored]))
+        row.bytes = round(sum(record["bytes_communicated"] for record in scored) / len(scored))
     needed = [max(record.get("memory_bytes", {}).values(), default=0) for record in scored]
     row.memory_mib = max(needed) / 2**20 if any(needed) else None
     k_hats = [(record.get("importance") or {}).get("k_hat") for record in scored]
@@ -311,13 +313,18 @@ def _row(
 
 
 def _score(figures: list[tuple[float, float]], row: Row) -> Score:
-    values, errors = np.array(figures, float).T
-    return Score(
-        mean=float(values.mean()),
-        sd=float(values.std(ddof=1)) if len(values) > 1 else None,
-        standard_error=float(np.sqrt(np.sum(errors**2)) / len(errors)),
-        unreliable=any(score.unreliable for score in row.scores.values()),
-    )
+    mean, standard_error = _mean_of(figures)
+    sd = None
+    if len(figures) > 1:
+        sd = math.sqrt(sum((value - mean) ** 2 for value, _ in figures) / (len(figures) - 1))
+    unreliable = any(score.unreliable for score in row.scores.values())
+    return Score(mean, sd, standard_error, unreliable=unreliable)
+
+
+def _mean_of(figures: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Mean of a few figures, and the standard error that theirs give it."""
+    mean = sum(value for value, _ in figures) / len(figures)
+    return mean, math.sqrt(sum(error**2 for _, error in figures)) / len(figures)
 
 
 def _rank(scores: dict[str, Score], figures: Figures, rows: dict[str, Row]) -> None:
@@ -360,14 +367,7 @@ def _doublings(
     for metric, (lowest, is_log) in levels.items():
         for split, (value, error) in figures[metric].items():
             above = max(value, lowest)
-            doublings = (above - lowest) / np.log(2) if is_log else np.log2(above / lowest)
+            doublings = (above - lowest) / _LOG_2 if is_log else math.log2(above / lowest)
             scale = 1.0 if is_log else above
-            found.setdefault(split, []).append((float(doublings), error / (scale * np.log(2))))
-    return {
-        split: (
-            float(np.mean([value for value, _ in each])),
-            float(np.sqrt(sum(error**2 for _, error in each)) / len(each)),
-        )
-        for split, each in found.items()
-        if len(each) == len(levels)
-    }
+            found.setdefault(split, []).append((doublings, error / (scale * _LOG_2)))
+    return {split: _mean_of(each) for split, each in found.items() if len(each) == len(levels)}

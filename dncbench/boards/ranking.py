@@ -19,6 +19,9 @@ from scipy.special import ndtri, stdtrit
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 4_000
 
+_MOST_REPEATING = 8
+"""Splits; of more than that few choices come twice."""
+
 Figures = Mapping[str, Mapping[Any, tuple[float, float]]]
 """For each method and split a figure (lower is better) and its Monte Carlo standard error."""
 
@@ -71,25 +74,40 @@ def resample(figures: Figures, seed: int = 0) -> Resampled:
     values, errors = pairs[..., 0], pairs[..., 1]
     number = len(splits)
     centre = values.mean(1)
-    chosen, normal = _chance(seed, number, len(names))
-    means = np.tile(centre, (NUM_RESAMPLES, 1))
-    if chosen is not None:
+    chosen, which, normal = _chance(seed, number, len(names))
+    chances = centre[np.newaxis]
+    if number > 2:
         by_split = np.ascontiguousarray(values.T)
         deviations = sum(by_split[row] for row in chosen) / number - centre
-        means = means + _widening(number) * deviations
+        chances = centre + _widening(number) * deviations
     noise = np.sqrt(np.sum(errors**2, 1)) / number
-    return Resampled(names, centre, means + noise * normal)
+    return Resampled(names, centre, chances[which] + noise * normal)
 
 
 @functools.lru_cache(maxsize=8)
 def _chance(
     seed: int, splits: int, methods: int
-) -> tuple[Int[np.ndarray, "n B"] | None, Float[np.ndarray, "B M"]]:
-    """Splits of each resample, None for two splits, and normal numbers; tables of one size share
-    them."""
+) -> tuple[Int[np.ndarray, "n K"], Int[np.ndarray, " B"], Float[np.ndarray, "B M"]]:
+    """Chance, which tables of one size share.
+
+    Returns:
+        (n, K) choices of splits with repetition, of which five splits have 126; two have one.
+        (B,) which of the choices each resample is.
+        (B, M) normal numbers.
+    """
     rng = np.random.default_rng(seed)
-    chosen = rng.integers(splits, size=(NUM_RESAMPLES, splits)).T if splits > 2 else None
-    return chosen, rng.standard_normal((NUM_RESAMPLES, methods))
+    choices, which = np.arange(splits)[np.newaxis], np.zeros(NUM_RESAMPLES, int)
+    if splits > 2:
+        choices, which = (
+            rng.integers(splits, size=(NUM_RESAMPLES, splits)),
+            np.arange(NUM_RESAMPLES),
+        )
+    if 2 < splits <= _MOST_REPEATING:
+        choices.sort(axis=1)
+        as_digits = choices @ splits ** np.arange(splits)
+        _, first, which = np.unique(as_digits, return_index=True, return_inverse=True)
+        choices = choices[first]
+    return choices.T, which, rng.standard_normal((NUM_RESAMPLES, methods))
 
 
 def _common(figures: Figures) -> set[object]:

@@ -16,10 +16,13 @@ def current_ids(records: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
         kind: {} for kind in ("problem", "method", "correction", "metric")
     }
     for record in records:
-        ids = [(kind, each) for kind, _, each in _versions(identity_of(record))]
-        for kind, each in [*ids, *(("metric", metric) for metric in record["metrics"])]:
-            known = created[kind]
-            known[each] = max(record["created"], known.get(each, ""))
+        when = record["created"]
+        for kind, _, each in _versions(identity_of(record)):
+            created[kind][each] = max(when, created[kind].get(each, ""))
+        of_metrics = created["metric"]
+        for metric in record["metrics"]:
+            if when > of_metrics.get(metric, ""):
+                of_metrics[metric] = when
     current: dict[str, dict[str, str]] = {}
     for kind, known in created.items():
         # Of a plugin's sources under one version, the last that anybody ran.

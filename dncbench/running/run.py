@@ -27,7 +27,8 @@ from dncbench.running.prepared import (
 from dncbench.running.progress import Progress, Silent
 from dncbench.storage.cache import Cache
 from dncbench.storage.identity import Identity, Terms, identity_of
-from dncbench.storage.records import SCORED, Records, sealed
+from dncbench.storage.records import SCORED, Records
+from dncbench.storage.seals import sealed
 from dncbench.timing import forget_programs
 from dncbench.undisturbed import undisturbed
 

@@ -12,6 +12,7 @@ from dncbench.storage.contents import RECORD_SCHEMA, SCORED, WITHOUT_FIGURES
 from dncbench.storage.files import digest, read_regular, require_writable, write_atomically
 from dncbench.storage.identity import Identity, identity_of
 from dncbench.storage.reading import without_collection
+from dncbench.storage.seals import is_intact, sealed
 from dncbench.storage.text import one_line
 
 __all__ = [
@@ -22,9 +23,7 @@ __all__ = [
     "Records",
     "contradicts",
     "latest",
-    "not_sealed",
     "read_record",
-    "sealed",
     "validate",
 ]
 
@@ -135,10 +134,11 @@ def contradicts(recorded: Any, present: Any) -> bool:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A record, or None (and a line on stderr) where the file is none, or its seal is broken."""
     try:
-        record = _parsed(read_regular(path, MOST_BYTES))
+        content = read_regular(path, MOST_BYTES)
+        record = _parsed(content)
         contents.check(record)
         identity_of(record)
-        if "seal" in record and record["seal"] != seal_of(record):
+        if "seal" in record and not is_intact(record, content):
             raise ValueError("its contents are not those that were sealed: somebody changed them")
     except (ValueError, OSError) as error:
         _left_out(path, error)
@@ -184,22 +184,3 @@ def validate(record: Any) -> None:
 def _text(record: dict[str, Any]) -> bytes:
     text = json.dumps(record, sort_keys=True, indent=1, allow_nan=False) + "\n"
     return text.encode()
-
-
-def seal_of(record: dict[str, Any]) -> str:
-    """SHA-256 of all that a record holds beside its seal.
-
-    It tells a change by hand, or by a fault of a disk. It is no signature: whoever means to
-    deceive can make a new one.
-    """
-    return digest({name: value for name, value in record.items() if name != "seal"})
-
-
-def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the seal of what it holds."""
-    return record | {"seal": seal_of(record)}
-
-
-def not_sealed(records: Iterable[dict[str, Any]]) -> int:
-    """How many records have no seal."""
-    return sum("seal" not in record for record in records)

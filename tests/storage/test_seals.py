@@ -48,12 +48,48 @@ def test_swapped_figures_are_noticed(tmp_path) -> None:
     assert list(store) == []
 
 
-def test_layout_is_no_change(tmp_path) -> None:
+LAYOUTS = {
+    "as written": lambda text: text,
+    "for Windows": lambda text: text.replace("\n", "\r\n"),
+    "indented by tabs": lambda text: json.dumps(json.loads(text), indent="\t"),
+    "in one line": lambda text: json.dumps(json.loads(text)),
+    "without blanks": lambda text: json.dumps(json.loads(text), separators=(",", ":")),
+    "in another order": lambda text: json.dumps(dict(reversed(json.loads(text).items())), indent=1),
+    "in letters": lambda text: json.dumps(json.loads(text), ensure_ascii=False, indent=1),
+}
+TEXTS = ["plain", 'says "so": here', "ends with \\", "naïve\t", '","seal":"', "two\nlines"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("said", TEXTS)
+def test_layout_is_no_change(tmp_path, layout, said) -> None:
     store = Records(tmp_path)
-    path = store.put(record())
+    name = "".join(filter(str.isprintable, said))
+    path = store.put(record() | {"warnings": [said], "info": {"ess": 1200.0, "said": {name: 1}}})
     written = json.loads(path.read_text())
-    path.write_text(json.dumps(dict(reversed(written.items()))))
+    path.write_text(LAYOUTS[layout](path.read_text()), encoding="utf-8", newline="")
     assert list(store) == [written]
+
+
+@pytest.mark.parametrize(
+    ("said", "changed"),
+    [
+        ("one two", "one  two"),
+        (r"says \"so\": here", r"says \"so\":here"),
+        (r"says \"so\":here", r"says \"so\": here"),
+        (r"two\nlines", r"twolines"),
+        (r"naïve", r"naive"),
+    ],
+)
+def test_a_blank_within_a_text_is_a_change(tmp_path, capsys, said, changed) -> None:
+    store = Records(tmp_path)
+    path = store.put(record() | {"warnings": [json.loads(f'"{said}"')]})
+    written = path.read_text()
+    asked = written.replace(json.dumps(json.loads(f'"{said}"')), f'"{changed}"')
+    assert asked != written
+    path.write_text(asked)
+    assert list(store) == []
+    assert "its contents are not those that were sealed" in capsys.readouterr().err
 
 
 def test_a_record_that_was_read_and_changed_gets_a_new_seal(tmp_path) -> None:
