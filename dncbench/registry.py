@@ -54,6 +54,8 @@ class Entry:
             which it must break are not held against it.
         small: settings, written as in brackets, with which laws that need no accuracy are
             tried, so that they take seconds.
+        accurate: cheaper settings than the defaults with which a method is as accurate as
+            the laws of accuracy ask; "" for the defaults.
         dataset: folder of the real data set that a problem needs; "" for none.
         reads: what a metric reads of its samples.
         log: whether a metric is a logarithm already, so that its excess over what perfect
@@ -73,6 +75,7 @@ class Entry:
     ranked: bool = True
     control: bool = False
     small: str = ""
+    accurate: str = ""
     dataset: str = ""
     reads: tuple[str, ...] = ("values",)
     log: bool = False
@@ -137,6 +140,7 @@ def register_method(
     variants: tuple[str, ...] = (),
     control: bool = False,
     small: str = "",
+    accurate: str = "",
 ) -> Callable[[type[T]], type[T]]:
     """Register a subclass of :class:`dncbench.Method` under ``name``.
 
@@ -148,12 +152,20 @@ def register_method(
         control: True for a method that is there because it is wrong; no law asks it to be
             accurate.
         small: settings, written as in brackets, with which laws that need no accuracy try it.
+        accurate: likewise, with which laws of accuracy try it, where the defaults take long;
+            by default those.
 
     Raises:
         ContractError: the name is taken, or the class misses part of its contract.
     """
     return _class_decorator(
-        "method", name, version, variants=variants, control=control, small=small
+        "method",
+        name,
+        version,
+        variants=variants,
+        control=control,
+        small=small,
+        accurate=accurate,
     )
 
 

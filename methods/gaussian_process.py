@@ -55,7 +55,7 @@ class Message(eqx.Module):
     hyperparameters: Hyperparameters
 
 
-@register_method("gp", version=1, small="inducing=50,subset=50")
+@register_method("gp", version=1, small="inducing=50,subset=50", accurate="inducing=250")
 class GaussianProcesses(Method):
     """Sample the sum of Gaussian processes fitted to the shards' log densities.
 

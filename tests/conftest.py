@@ -57,7 +57,7 @@ from dncbench.contracts.real_data import real_data_folder
 from dncbench.merging.executors import Local
 from dncbench.timing import forget_programs
 
-MOST_MAPS = 20_000
+MOST_MAPS = 40_000
 """Of the 65 530 that Linux allows a process; a group of tests adds some thousands."""
 
 SLOW = {"contracts", "methods", "truth", "running", "report", "cli", "test_examples"}

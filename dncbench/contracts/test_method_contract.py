@@ -24,7 +24,6 @@ from dncbench.merging.given import merge
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import Method, Shard
 from dncbench.metrics.sample import Sample
-from dncbench.registry import Entry
 from dncbench.space import KINDS, Codes, Real
 
 APPLICABLE = [
@@ -35,9 +34,11 @@ APPLICABLE = [
 ]
 NUM_SHARDS, NUM_DRAWS, DIM = 4, 2000, 2
 FEW_GIVEN, FEW_ASKED = 400, 403
-"""Draws of a shard, and merged, in laws that need no accuracy: one shape, compiled once.
+"""Draws of a shard, and merged, in laws that need no accuracy.
 
-More are asked for than a shard has, so that its own draws are not enough.
+More are asked for than a shard has, so that its own draws are not enough. Such laws look at
+shards in one dimension, so that a method's programs are compiled once for them; the others see
+two.
 """
 
 KEY = jax.random.key(11)
@@ -68,13 +69,21 @@ class Turned(Local):
         return super().ask(*others, keys[ORDER])
 
 
-def _small(entry: Entry, spec: str) -> Method:
-    """With the small settings that it was registered with, for laws that need no accuracy."""
-    settings = parse(f"_[{entry.small}]")[1] if entry.small else {}
-    return configure("method", spec, **settings)[1]
+def _registered_with(which: str) -> dict[str, Method]:
+    """Every method and variant, with settings that it was registered with for laws."""
+    found = {}
+    for entry in subjects("method"):
+        chosen = getattr(entry, which)
+        settings = parse(f"_[{chosen}]")[1] if chosen else {}
+        found |= {spec: configure("method", spec, **settings)[1] for spec in entry.specs}
+    return found
 
 
-SMALL = {spec: _small(entry, spec) for entry in subjects("method") for spec in entry.specs}
+SMALL = _registered_with("small")
+"""For laws that need no accuracy."""
+
+ACCURATE = _registered_with("accurate")
+"""For laws that do."""
 
 
 def those(condition: Callable[[Method], bool]) -> pytest.MarkDecorator:
@@ -89,7 +98,7 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 
 def name_of(method: Method) -> str:
-    return next(name for name in METHODS if method in (METHODS[name], SMALL[name]))
+    return next(name for name in METHODS if method in (METHODS[name], ACCURATE[name], SMALL[name]))
 
 
 class LogDensity(eqx.Module):
@@ -167,12 +176,18 @@ def gaussians() -> GaussianShards:
 @functools.cache
 def merged(name: str) -> MergeResult:
     """The merge that several laws look at; a fit can take seconds."""
-    return run(METHODS[name], given_to(METHODS[name], _gaussians()))
+    return run(ACCURATE[name], given_to(ACCURATE[name], _gaussians()))
 
 
 @functools.cache
 def _gaussians() -> GaussianShards:
     return make_shards(np.random.default_rng(1), NUM_SHARDS, DIM)
+
+
+@pytest.fixture(scope="module")
+def line() -> GaussianShards:
+    """Gaussians in one dimension."""
+    return make_shards(np.random.default_rng(2), NUM_SHARDS, 1)
 
 
 @functools.cache
@@ -210,25 +225,20 @@ def test_returns_finite_draws_and_plain_info(method: Method) -> None:
     assert all(seconds >= 0 for seconds in result.seconds.values())
 
 
-def test_returns_as_many_draws_as_asked(method: Method, gaussians: GaussianShards) -> None:
-    result = run(SMALL[name_of(method)], given_to(method, gaussians, FEW_GIVEN), FEW_ASKED)
-    assert result.draws.shape == (FEW_ASKED, DIM)
+def test_returns_as_many_draws_as_asked_in_one_dimension_too(
+    method: Method, line: GaussianShards
+) -> None:
+    result = run(SMALL[name_of(method)], given_to(method, line, FEW_GIVEN), FEW_ASKED)
+    assert result.draws.shape == (FEW_ASKED, 1)
+    assert result.draws.std() > 0
     assert 0 < result.info["ess"] <= FEW_ASKED
 
 
-def test_is_determined_by_its_key(method: Method, gaussians: GaussianShards) -> None:
+def test_is_determined_by_its_key(method: Method, line: GaussianShards) -> None:
     first, again = (
-        run(SMALL[name_of(method)], given_to(method, gaussians, FEW_GIVEN), FEW_ASKED)
-        for _ in range(2)
+        run(SMALL[name_of(method)], given_to(method, line, FEW_GIVEN), FEW_ASKED) for _ in range(2)
     )
     np.testing.assert_array_equal(first.draws, again.draws)
-
-
-def test_does_what_it_does_in_one_dimension(method: Method) -> None:
-    shards = make_shards(np.random.default_rng(2), NUM_SHARDS, 1)
-    result = run(SMALL[name_of(method)], given_to(method, shards, FEW_GIVEN), FEW_ASKED)
-    assert result.draws.shape == (FEW_ASKED, 1)
-    assert result.draws.std() > 0
 
 
 def test_one_shard_is_the_posterior_already(method: Method) -> None:
@@ -241,9 +251,9 @@ def test_one_shard_is_the_posterior_already(method: Method) -> None:
 
 
 @those(lambda method: "reference" not in method.needs)  # the oracle has one shard
-def test_the_order_of_shards_does_not_matter(method: Method, gaussians: GaussianShards) -> None:
+def test_the_order_of_shards_does_not_matter(method: Method, line: GaussianShards) -> None:
     """Every shard keeps its random key, so that all fits are the same, accurate or not."""
-    shards, small = given_to(method, gaussians, FEW_GIVEN), SMALL[name_of(method)]
+    shards, small = given_to(method, line, FEW_GIVEN), SMALL[name_of(method)]
     turned = jax.tree.map(lambda leaf: leaf[ORDER], shards)
     first = run(small, shards, FEW_ASKED)
     second = run(small, turned, FEW_ASKED, executor=Turned())
@@ -304,11 +314,9 @@ def test_draws_of_another_space_are_not_applicable(method: Method) -> None:
 
 
 @those(lambda method: "reference" not in method.needs)
-def test_unequal_shards_are_thinned_and_said_to_be(
-    method: Method, gaussians: GaussianShards
-) -> None:
+def test_unequal_shards_are_thinned_and_said_to_be(method: Method, line: GaussianShards) -> None:
     """What a user gives need not be equally many draws of every shard."""
-    given = given_to(method, gaussians, FEW_GIVEN + 30)
+    given = given_to(method, line, FEW_GIVEN + 30)
     lists = {
         field: [np.asarray(shard)[: FEW_GIVEN + 30 - 10 * s] for s, shard in enumerate(array)]
         for field in ("values", "log_density", "score", "inflated")
@@ -317,5 +325,5 @@ def test_unequal_shards_are_thinned_and_said_to_be(
     small = settings_of(SMALL[name_of(method)])
     name = name_of(method).partition("[")[0]
     result = merge(**lists, method=name, density=given.density, num_draws=FEW_ASKED, **small)
-    assert result.draws.shape == (FEW_ASKED, DIM)
+    assert result.draws.shape == (FEW_ASKED, 1)
     assert any("thinned [430, 420, 410, 400]" in line for line in result.info["warnings"])

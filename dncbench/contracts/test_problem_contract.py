@@ -29,6 +29,7 @@ from dncbench.truth.verification import recompute
 
 STACKED = eqx.if_array(0)  # a problem's settings are plain numbers and not stacked
 SCHEMES = ["random", "in-order", "sizes:0.5", "dirichlet:0.5", "sorted-by-label"]
+NUM_POINTS = 8
 
 
 class Positive(Posterior):
@@ -74,12 +75,19 @@ class Subject:
             pytest.skip(str(error))
 
     @functools.cached_property
+    def prior(self) -> float:
+        """Log prior and log Jacobian at the first point."""
+        eta = points(self.problem)[0]
+        _, log_jacobian = np.linalg.slogdet(np.asarray(jax.jacfwd(self.problem.constrain)(eta)))
+        return float(self.problem.log_prior(self.problem.constrain(eta))) + float(log_jacobian)
+
+    @functools.cached_property
     def terms(self) -> np.ndarray:
-        """Log likelihoods of all observations at one point, one after another.
+        """Log likelihoods of all observations at the first point, one after another.
 
         Through neither the mask nor the stack of a density.
         """
-        theta = self.problem.constrain(points(self.problem, 1)[0])
+        theta = self.problem.constrain(points(self.problem)[0])
         each = lambda row: self.problem.log_likelihood(theta, row)  # noqa: E731
         return np.asarray(jax.jit(lambda rows: jax.lax.map(each, rows))(self.data.train))
 
@@ -108,8 +116,9 @@ def subject(anything: Subject) -> Subject:
     return anything
 
 
-def points(problem: Problem, number: int) -> jax.Array:
-    return 0.3 * jax.random.normal(jax.random.key(1), (number, problem.dim))
+def points(problem: Problem) -> jax.Array:
+    """As many in all laws, so that a density is compiled once for them."""
+    return 0.3 * jax.random.normal(jax.random.key(1), (NUM_POINTS, problem.dim))
 
 
 @eqx.filter_jit
@@ -193,9 +202,9 @@ def test_constraining_is_one_to_one(subject: Subject) -> None:
     problem = subject.problem
     if not problem.is_constrained():
         pytest.skip("η and θ are the same")
-    eta = points(problem, 6)
+    eta = points(problem)
     theta = jax.vmap(problem.constrain)(eta)
-    assert theta.shape == (6, problem.dim)
+    assert theta.shape == (NUM_POINTS, problem.dim)
 
     def back(theta: jax.Array) -> jax.Array:
         def step(guess: jax.Array, _: None) -> tuple[jax.Array, None]:
@@ -210,7 +219,7 @@ def test_constraining_is_one_to_one(subject: Subject) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_subposteriors_multiply_to_the_posterior(subject: Subject, scheme: str) -> None:
     problem, data = subject.problem, subject.data
-    eta = points(problem, 8)
+    eta = points(problem)
     shards = np.asarray(at(subposteriors(problem, data, subject.split(scheme)), eta))
     full = np.asarray(at(full_posterior(problem, data), eta))[0]
     assert np.ptp(full) > 1.0  # else constancy says nothing
@@ -226,7 +235,7 @@ def test_subposteriors_of_natural_parameters_multiply_to_the_posterior(subject: 
     problem, data = subject.problem, subject.data
     if not problem.is_constrained() or subject.control:
         pytest.skip("η and θ are the same, or rows are forgotten on purpose")
-    theta = jax.vmap(problem.constrain)(points(problem, 8))
+    theta = jax.vmap(problem.constrain)(points(problem))
     found = subposteriors(problem, data, subject.split("sizes:0.5"), space="natural")
     shards = np.asarray(at(found.in_theta(), theta))
     full = np.asarray(at(full_posterior(problem, data).in_theta(), theta))[0]
@@ -237,7 +246,7 @@ def test_a_density_of_natural_parameters_lacks_the_jacobian_alone(subject: Subje
     problem, data = subject.problem, subject.data
     if not problem.is_constrained():
         pytest.skip("η and θ are the same")
-    eta = points(problem, 8)
+    eta = points(problem)
     found = subposteriors(problem, data, subject.split("random"), space="natural")
     of_eta, of_theta = (
         at(found, eta),
@@ -252,7 +261,7 @@ def test_permutations_leave_the_posterior_alone(subject: Subject) -> None:
     problem, data = subject.problem, subject.data
     if problem.permutations is None:
         pytest.skip("no exchangeable labels")
-    density, (eta,) = full_posterior(problem, data), points(problem, 1)
+    density, eta = full_posterior(problem, data), points(problem)[0]
     copies = at(density, eta[problem.permutations])[0]
     np.testing.assert_allclose(copies, copies[0], rtol=1e-12)
     assert len(np.unique(problem.permutations, axis=0)) == len(problem.permutations)
@@ -264,20 +273,17 @@ def test_shards_are_prior_and_likelihood_to_their_powers(
     subject: Subject, scheme: str, kind: str
 ) -> None:
     problem, split = subject.problem, subject.split(scheme)
-    (eta,) = points(problem, 1)
-    _, log_jacobian = np.linalg.slogdet(np.asarray(jax.jacfwd(problem.constrain)(eta)))
-    prior = float(problem.log_prior(problem.constrain(eta))) + log_jacobian
     likelihoods = np.array([subject.terms[split.rows(s)].sum() for s in range(split.num_shards)])
     powers = (1.0, split.num_shards) if kind == "inflated" else (1 / split.num_shards, 1.0)
-    expected = powers[0] * prior + powers[1] * likelihoods
+    expected = powers[0] * subject.prior + powers[1] * likelihoods
     found = densities(problem, subject.data.train, split, kind)
-    np.testing.assert_allclose(at(found, eta[None])[:, 0], expected, rtol=1e-10)
+    np.testing.assert_allclose(at(found, points(problem))[:, 0], expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("inflated", [False, True])
 def test_scores_are_finite_and_those_of_the_model(subject: Subject, inflated: bool) -> None:
     problem, data = subject.problem, subject.data
-    split, eta = subject.split("sizes:0.5"), points(problem, 3)
+    split, eta = subject.split("sizes:0.5"), points(problem)
     found = subposteriors(problem, data, split, inflated=inflated)
     scores = scores_at(found, eta)
     assert np.isfinite(scores).all()
@@ -310,7 +316,7 @@ def test_padding_contributes_nothing(subject: Subject) -> None:
         pytest.skip("one row for each density: there is no padding")
     smallest = int(np.argmin(found.mask.sum(1)))
     assert found.mask[smallest].sum() < found.mask.shape[1]
-    eta = points(problem, 3)
+    eta = points(problem)
     cut = at(one(found, smallest), eta)[0]
     np.testing.assert_allclose(at(found, eta)[smallest], cut, rtol=1e-12)
 
@@ -321,7 +327,7 @@ def test_a_log_jacobian_without_its_share_would_be_seen() -> None:
     data = load_data(problem, derive_key(0, "positive", "data"))
     number = data.num_observations
     split = Split(np.arange(number) % problem.num_shards, problem.num_shards)
-    eta = points(problem, 8)
+    eta = points(problem)
     shards = np.asarray(at(subposteriors(problem, data, split), eta))
     full = np.asarray(at(full_posterior(problem, data), eta))[0]
     log_jacobian = np.asarray(eta[:, 0])  # |∂θ/∂η| = exp(η_0)

@@ -1,10 +1,12 @@
 """Learning curves: what trained methods report of their training."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import dncbench
+from dncbench.configure import configure
+from dncbench.method import Shard
 from dncbench.methods._learning import POINTS, in_stretches, learning_curve
 
 TRAINED = ("flow[steps=400]", "score-regression[steps=400]")
@@ -29,8 +31,17 @@ def test_a_loss_beyond_floats_can_be_recorded() -> None:
 def test_the_curve_falls(method: str) -> None:
     # a u - b exp(u) in each coordinate: skewed, so that there is something to learn.
     draws = np.log(np.random.default_rng(3).gamma(1.0, size=(2, 1000, 2)))
-    info = dncbench.merge(draws, method, score=1.0 - np.exp(draws), num_draws=200).info
-    curve = np.array(info["learning_curve"])
+    given = {"values": draws, "score": 1.0 - np.exp(draws), "ess": np.full(2, 1000.0)}
+    shards = Shard(**jax.tree.map(jnp.asarray, given))
+    configured = configure("method", method)[1]
+
+    @jax.jit
+    def curve_of(shards: Shard, key: jax.Array) -> jax.Array:
+        # A program that returns nothing else: the merge's sampling is not compiled.
+        messages = jax.vmap(configured.fit)(shards, jax.random.split(key, 2))
+        return configured.merge(messages, key, 200)[1]["learning_curve"]
+
+    curve = np.asarray(curve_of(shards, jax.random.key(0)))
     fifth = len(curve) // 5
     assert POINTS <= len(curve) <= POINTS + 1
     # What neighbours differ by is mostly the noise of batches; a fall is more than that.

@@ -32,6 +32,7 @@ from dncbench.metrics.sample import Sample
 
 NUM_SHARDS, NUM_DRAWS = 4, 10_000
 SIZE = float(NUM_DRAWS)  # of independent draws
+FEW, DIM = 500, 3  # where no law asks for more: of one shape, so that they are compiled once
 KEY = jax.random.key(0)
 
 
@@ -128,9 +129,9 @@ IN_COMMON = {
 @pytest.mark.parametrize("method", IN_COMMON)
 def test_the_order_of_shards_changes_roundings_alone(method: str) -> None:
     rng = np.random.default_rng(29)
-    values = make_shards(rng, NUM_SHARDS, 3).draws(rng, 500)
+    values = make_shards(rng, NUM_SHARDS, DIM).draws(rng, FEW)
     # Pooling takes every draw of every shard, the others as many as one shard has.
-    num_draws = 500 * (NUM_SHARDS if method in ("pooled", "swiss-product") else 1)
+    num_draws = FEW * (NUM_SHARDS if method in ("pooled", "swiss-product") else 1)
     first, second = (
         IN_COMMON[method](dncbench.merge(given, method, num_draws=num_draws).draws)
         for given in (values, values[[2, 0, 3, 1]])
@@ -163,11 +164,11 @@ def test_consensus_is_the_weighted_average_of_shuffled_draws(weights: str) -> No
 def test_consensus_weights_agree_where_covariances_are_equal() -> None:
     # Moved copies of one shard have one sample covariance: every W_s cancels, and what is
     # left is the average of shuffled draws.
-    shard = make_shards(np.random.default_rng(31), 1, 3).draws(np.random.default_rng(32), 300)[0]
-    values = np.stack([shard, shard + 1.0, shard - 2.0])
-    plain = dncbench.merge(values, "consensus", num_draws=300).draws
+    shard = make_shards(np.random.default_rng(31), 1, DIM).draws(np.random.default_rng(32), FEW)[0]
+    values = np.stack([shard, shard + 1.0, shard - 2.0, shard + 3.0])
+    plain = dncbench.merge(values, "consensus", num_draws=FEW).draws
     for weights in ("coordinate", "shard"):
-        other = dncbench.merge(values, "consensus", num_draws=300, weights=weights).draws
+        other = dncbench.merge(values, f"consensus[weights={weights}]", num_draws=FEW).draws
         np.testing.assert_allclose(other, plain, rtol=1e-7)
     np.testing.assert_allclose(plain.mean(0), values.mean((0, 1)), rtol=1e-7)
 
@@ -299,12 +300,12 @@ def test_parametric_draws_have_the_products_moments() -> None:
 
 def test_average_is_the_plain_average() -> None:
     rng = np.random.default_rng(60)
-    values = make_shards(rng, 4, 2).draws(rng, 3000)
-    draws = dncbench.merge(values, "average", num_draws=3000).draws
+    values = make_shards(rng, NUM_SHARDS, DIM).draws(rng, NUM_DRAWS)
+    draws = dncbench.merge(values, "average").draws
     np.testing.assert_allclose(draws.mean(0), values.mean((0, 1)), rtol=1e-10)
     covariance = sum(np.cov(shard.T) for shard in values) / 16
     # Given the shards, only their random pairing varies: less than 1/T.
-    assert_covariance(draws, covariance, 1 / 3000)
+    assert_covariance(draws, covariance, 1 / NUM_DRAWS)
 
 
 def test_pooled_is_the_draws_themselves() -> None:

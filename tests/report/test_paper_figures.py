@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from handmade import copied_plugins
 
 from dncbench.configure import configure
 from dncbench.errors import UnknownNameError
+from dncbench.plugins import load_plugin
 from dncbench.report import paper_figures as figures
 from dncbench.running.progress import Silent
 
@@ -26,14 +28,20 @@ def test_an_unknown_figure_is_named(tmp_path: Path) -> None:
         figures.draw("trojan2024-22", tmp_path / "f.svg", progress=Silent())
 
 
-def test_subposteriors_are_drawn(tmp_path: Path, session_cache: Path) -> None:
+def test_subposteriors_are_drawn(
+    tmp_path: Path, session_cache: Path, clean_registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_plugin(copied_plugins(tmp_path, "known")[1])
+    wanted = figures._read()["trojan2024-5"]
+    assert wanted["kind"] == "subposteriors"
+    wanted |= {"case": {"problem": "known[num_shards=5]"}}
+    monkeypatch.setattr(figures, "_read", lambda: {"known-5": wanted})
     path = tmp_path / "figure.svg"
-    figures.draw("trojan2024-5", path, budget="smoke", cache=str(session_cache), progress=Silent())
+    figures.draw("known-5", path, budget="smoke", cache=str(session_cache), progress=Silent())
     text = path.read_text()
     assert text.startswith("<?xml")
-    assert (
-        text.count("PathCollection") + text.count("QuadContourSet") >= 17
-    )  # two truths, 15 shards
+    # The posterior alone, and five shards over it.
+    assert text.count("PathCollection") + text.count("QuadContourSet") == 7
 
 
 def test_contours_hold_the_mass_they_name() -> None:

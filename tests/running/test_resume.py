@@ -30,9 +30,9 @@ def _figures(root):
 def uninterrupted(tmp_path_factory, session_cache, module_registry):
     """Figures of a run in this process, with a cache of its own."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    for file in copied_plugins(folder, "tiny", "median")[1::2]:
+    for file in copied_plugins(folder, "known", "median")[1::2]:
         load_plugin(file)
-    run("tiny", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
+    run("known", METHODS, splits=SPLITS, budget="smoke", results=folder, cache=session_cache)
     return _figures(folder)
 
 
@@ -40,8 +40,8 @@ def uninterrupted(tmp_path_factory, session_cache, module_registry):
 def resumed(tmp_path_factory):
     """The folder and records of a run that was killed, and what the next one said."""
     folder = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-m", "dncbench", "run", "--problem", "tiny", "--budget", "smoke"]
-    command += [*copied_plugins(folder, "tiny", "median"), "--splits", str(SPLITS)]
+    command = [sys.executable, "-m", "dncbench", "run", "--problem", "known", "--budget", "smoke"]
+    command += [*copied_plugins(folder, "known", "median"), "--splits", str(SPLITS)]
     command += ["--results", str(folder / "results"), "--cache", str(folder / "cache")]
     for method in METHODS:
         command += ["--method", method]
