@@ -149,6 +149,14 @@ class Method(eqx.Module):
         """
         raise NotImplementedError
 
+    def centre(self, messages: Arrays) -> Float[Array, " d"]:
+        """The mean that the merge of these messages aims at, where it has a closed form.
+
+        A method of one round that defines it has its merged draws' worth estimated
+        (:mod:`dncbench.merging.worth`); of others, the shards' and their own sampler's is told.
+        """
+        raise NotImplementedError
+
     # ------------------------------------------------------------ rounds
 
     def begin(self, shard: Shard, key: PRNGKeyArray) -> tuple[Arrays, Arrays]:

@@ -37,6 +37,10 @@ class Pooled(_SendDraws):
 class Average(_SendDraws):
     """Strawman: unweighted average over shards of one draw each."""
 
+    def centre(self, messages: Float[Array, "S T d"]) -> Float[Array, " d"]:
+        """The average of the shards' means."""
+        return jnp.mean(messages, axis=(0, 1))
+
     def merge(
         self, messages: Float[Array, "S T d"], key: PRNGKeyArray, num_draws: int
     ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:

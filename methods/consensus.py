@@ -53,6 +53,13 @@ class Consensus(Method):
             return shard.values, 1.0 / jnp.diag(covariance)
         return shard.values, 1.0 / jnp.trace(covariance)
 
+    def centre(
+        self, messages: tuple[Float[Array, "S T d"], Float[Array, "S ..."]]
+    ) -> Float[Array, " d"]:
+        """The weighted average of the shards' means."""
+        values, weights = messages
+        return self._average(jnp.mean(values, axis=1, keepdims=True), weights)[0]
+
     def merge(
         self,
         messages: tuple[Float[Array, "S T d"], Float[Array, "S ..."]],
@@ -61,10 +68,14 @@ class Consensus(Method):
     ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:
         """Weighted average over shards of independently shuffled draws."""
         values, weights = messages
-        draws = shuffled(key, values, num_draws)
+        return self._average(shuffled(key, values, num_draws), weights), {}
+
+    def _average(
+        self, draws: Float[Array, "S N d"], weights: Float[Array, "S ..."]
+    ) -> Float[Array, "N d"]:
         if self.weights == "matrix":
             weighted = jnp.einsum("sij,stj->it", weights, draws)
             total = cho_factor(jnp.sum(weights, axis=0), lower=True)
-            return cho_solve(total, weighted).T, {}
-        weights = weights.reshape(len(values), 1, -1)
-        return jnp.sum(weights * draws, axis=0) / jnp.sum(weights, axis=0), {}
+            return cho_solve(total, weighted).T
+        weights = weights.reshape(len(draws), 1, -1)
+        return jnp.sum(weights * draws, axis=0) / jnp.sum(weights, axis=0)

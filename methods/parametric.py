@@ -55,6 +55,11 @@ class Parametric(Method):
             precision = precision * (size - dim - 2.0) / (size - 1.0)
         return mean, precision, shard.ess
 
+    def centre(self, messages: tuple[Array, Array, Array]) -> Float[Array, " d"]:
+        """The product's mean."""
+        means, precisions, _ = messages
+        return product(means, precisions)[0]
+
     def merge(
         self, messages: tuple[Array, Array, Array], key: PRNGKeyArray, num_draws: int
     ) -> tuple[Float[Array, "num_draws d"], dict[str, Any]]:

@@ -48,6 +48,13 @@ class _AffineMaps(Method):
     def share(self, num_shards: int) -> float:
         """The power of the product of Gaussians that is aimed at."""
 
+    def centre(
+        self, messages: tuple[Float[Array, "S T d"], Float[Array, "S d"], Float[Array, "S d d"]]
+    ) -> Float[Array, " d"]:
+        """The mean of the product of Gaussians."""
+        _, means, covariances = messages
+        return product(means, inverses(covariances))[0]
+
     def merge(
         self,
         messages: tuple[Float[Array, "S T d"], Float[Array, "S d"], Float[Array, "S d d"]],

@@ -10,6 +10,7 @@ import dncbench.methods
 import dncbench.metrics
 import dncbench.problems
 from dncbench import Method, registry
+from dncbench.storage.contents import RULES
 from dncbench.storage.records import RECORD_SCHEMA
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -36,6 +37,7 @@ def record(
     """A whole record; ``values`` are metric ids with their values, ``fields`` replace others."""
     made = {
         "schema": RECORD_SCHEMA,
+        "rules": RULES,
         "identity": {
             "problem": {"id": f"{problem}@{problem_version}", "label": problem_label or problem},
             "method": {"id": f"{method}@{method_version}", "label": label or method},

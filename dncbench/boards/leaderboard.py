@@ -12,6 +12,7 @@ from typing import Any
 from dncbench import registry
 from dncbench.boards.ranking import Figures, resample, standings
 from dncbench.boards.versions import current_ids, is_current, is_fresh
+from dncbench.storage.contents import by_earlier_rules
 from dncbench.storage.identity import REFERENCE_TRACK, Terms, identity_of, name_of
 from dncbench.storage.records import SCORED, latest
 from dncbench.storage.seals import not_sealed
@@ -102,6 +103,7 @@ class Board:
         rows: best first.
         stale: records left out because the meaning of an id changed since.
         unsealed: how many of its records have no seal.
+        earlier_rules: how many of them tell errors by earlier rules.
     """
 
     terms: Terms
@@ -113,6 +115,7 @@ class Board:
     rows: list[Row]
     stale: int = 0
     unsealed: int = 0
+    earlier_rules: int = 0
 
 
 def boards(
@@ -262,6 +265,7 @@ def _board(
         sorted(rows.values(), key=order),
         stale,
         not_sealed(records),
+        by_earlier_rules(records),
     )
 
 

@@ -147,8 +147,14 @@ def notes(board: Board) -> list[str]:
     lines = [f"{row.method}: {'; '.join(row.notes)}" for row in board.rows if row.notes]
     if board.stale:
         lines.append(f"{board.stale} stale records (of older versions) are left out")
+    number = sum(len(row.tried) for row in board.rows)
+    if board.earlier_rules:
+        lines.append(
+            f"{board.earlier_rules} of {number} records were made under earlier rules of what "
+            "merged draws are worth: the errors of methods in closed form are too small, and "
+            "with them the intervals of ranks"
+        )
     if board.unsealed:
-        number = sum(len(row.tried) for row in board.rows)
         lines.append(
             f"{board.unsealed} of {number} records are not sealed: nothing tells whether their "
             "contents were changed"

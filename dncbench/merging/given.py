@@ -3,6 +3,8 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 from dncbench.configure import configure, label
 from dncbench.draws import evenly
@@ -14,9 +16,11 @@ from dncbench.merging.numbers import whole_number
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import Shard
 from dncbench.precision import derive_key
+from dncbench.sampling.diagnostics import ess_bulk
 from dncbench.space import Real
 
 _MOST_DRAWS = 2**31 - 1
+_FEWEST = 20  # draws of a chain that tell how much they depend on each other
 _SEEDS = -(2**63), 2**63 - 1  # what JAX makes keys of
 
 
@@ -44,13 +48,16 @@ def merge(
 
     Args:
         values: draws of the S subposteriors p_s ∝ p(θ)^(1/S) p(Y_s given θ), as an
-            array (S, T, d) or a list of (T_s, d) arrays. Unequal numbers of draws
+            array (S, T, d) or a list of (T_s, d) arrays, in the order of sampling; with C
+            chains apart, (S, C, T, d) or a list of (C, T_s, d). How many independent draws
+            they are worth is estimated from them. Unequal numbers of draws
             are thinned evenly to the smallest. A shard may also be a DataFrame, or a
             mapping of name to array (T,) or (T, k): coordinates are then matched by
             name, in the first shard's order. May be None for a method that uses
             inflated draws alone.
         method: a registered method, e.g. ``"consensus"`` or ``"consensus[weights=shard]"``.
-        log_density: (S, T), where the method uses log densities.
+        log_density: (S, T), where the method uses log densities; shaped as the values, as
+            all that follows.
         score: (S, T, d), where the method uses scores.
         inflated: (S, T, d) draws of the inflated subposteriors
             p(θ) p(Y_s given θ)^S, which ``swiss`` is defined on.
@@ -80,9 +87,11 @@ def merge(
     entry, configured = configure("method", method, **hyperparameters)
     arguments = {"values": values, "log_density": log_density, "score": score, "inflated": inflated}
     given = labelled.read({name: one for name, one in arguments.items() if one is not None})
+    ess = _ess_of(given)
     stacked = stack_given(given)
-    shards = Shard(**stacked, density=density)
     draws = next(stacked[name] for name in ("values", "inflated", "score") if name in stacked)
+    ess = None if ess is None else jnp.minimum(ess, draws.shape[1])
+    shards = Shard(**stacked, density=density, ess=ess)
     names = given.names or tuple(f"theta[{i}]" for i in range(draws.shape[-1]))
     try:
         result = run_method(
@@ -101,6 +110,36 @@ def merge(
     result.info["parameters"] = list(names)
     result.info["warnings"] = given.warnings + result.info.get("warnings", [])
     return result
+
+
+def _ess_of(given: Given) -> Float[Array, " S"] | None:
+    """How many independent draws each shard's are worth; their chains are then joined.
+
+    Smallest bulk ESS over the coordinates (Vehtari et al. 2021), of one chain where none are told
+    apart. None where there are no draws.
+    """
+    found = None
+    for name, shards in given.arrays.items():
+        rank = 1 if name == "log_density" else 2
+        if name in ("values", "inflated") and found is None:
+            found = [_ess(shard) for shard in shards]
+        given.arrays[name] = [
+            shard.reshape(-1, *shard.shape[2:]) if shard.ndim == rank + 1 else shard
+            for shard in shards
+        ]
+    return None if found is None else jnp.asarray(found)
+
+
+def _ess(shard: Float[np.ndarray, "..."]) -> float:
+    """Of one shard, (T, d) or (C, T, d); its number of draws where it tells nothing."""
+    chains = shard[None] if shard.ndim == 2 else shard
+    if chains.ndim != 3 or chains.shape[1] < _FEWEST or not np.all(np.isfinite(chains)):
+        return float(np.prod(chains.shape[:2]))
+    number = chains.shape[0] * chains.shape[1]
+    with np.errstate(all="ignore"):
+        bulk = ess_bulk(chains)
+    known = bulk[np.isfinite(bulk)]  # a constant coordinate has none
+    return float(np.clip(known.min(), 1.0, number)) if len(known) else float(number)
 
 
 def stack_given(given: Given) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dncbench.merging.agreement import Agreement, agreement
 from dncbench.merging.executors import Asked, Executor, Local, in_numpy
 from dncbench.merging.inputs import check_draws, only_needed
 from dncbench.merging.suspicions import warnings_about
+from dncbench.merging.worth import worth
 from dncbench.method import Method, Shard
 from dncbench.space import Codes, Real, Space
 from dncbench.storage.files import canonical
@@ -52,10 +53,11 @@ class MergeResult:
 
     Attributes:
         draws: (num_draws, d) float64, or what else the space holds.
-        info: what the method reported; ``ess`` says how many independent draws
-            the merged draws are worth; ``warnings`` what a reader should know;
-            ``homogeneity`` how well the shards' draws agree (about 1 where they do, see
-            :mod:`dncbench.merging.agreement`).
+        info: what the method reported; ``ess`` says how many independent draws of the
+            posterior the merged draws are worth, the error of what the merge estimated
+            from the shards' draws included where it is known; ``warnings`` what a reader
+            should know; ``homogeneity`` how well the shards' draws agree (about 1 where
+            they do, see :mod:`dncbench.merging.agreement`).
         seconds: ``compile``, ``fit_total`` (all shards, all rounds), ``fit_slowest_shard``
             (alone on its machine; the slowest of every round), ``merge``.
         bytes_communicated: size of all messages and broadcasts.
@@ -110,6 +112,8 @@ def run_method(
     checked = space.check(draws, num_draws, f"method {name!r}")
     kept = {key: info.pop(key, None) for key in ("log_density", "log_probs")}
     plain = _plain_info(info, name, shards, num_draws)
+    if isinstance(space, Real) and (found := worth(method, shards, key, checked)) is not None:
+        plain["ess"] = min(plain["ess"], found)
     agreed = _agreement(method, shards) if isinstance(space, Real) else None
     if not isinstance(space, Codes):
         plain["warnings"] += warnings_about(method, shards, space.names, agreed)
@@ -147,7 +151,7 @@ def _plain_info(info: dict[str, Any], name: str, shards: Shard, num_draws: int) 
             "return finite numbers, strings and lists of them"
         ) from error
     scarcest = num_draws if shards.ess is None else float(np.min(np.asarray(shards.ess)))
-    plain["ess"] = float(min(plain.get("ess", scarcest), num_draws))
+    plain["ess"] = float(min(plain.get("ess", scarcest), scarcest, num_draws))
     if not plain["ess"] > 0:
         raise DrawsError(f"method {name!r} reports an ess of {plain['ess']}; it must be positive")
     return plain

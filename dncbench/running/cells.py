@@ -24,6 +24,7 @@ from dncbench.running.prepared import Prepared
 from dncbench.running.status import status, summary_of, untrusted
 from dncbench.space import Space
 from dncbench.storage.cache import Cache, fingerprint
+from dncbench.storage.contents import RULES
 from dncbench.storage.records import RECORD_SCHEMA, validate
 from dncbench.undisturbed import undisturbed
 
@@ -114,6 +115,7 @@ def _started(ready: Prepared, cell: Cell) -> dict[str, Any]:
     certificate = ready.reference.certificate
     return {
         "schema": RECORD_SCHEMA,
+        "rules": RULES,
         "identity": cell.identity.to_json(),
         "settings": cell.settings,
         "budget": cell.budget.contents(),

@@ -5,6 +5,7 @@ over: figures are finite and so far from the ends of floating point that their s
 are finite too, names and labels are of one line, and nothing is nested deeply.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from dncbench.storage.identity import BUDGET, ID, LABEL, METHOD_ID, SCHEME, SPACE
@@ -27,6 +28,12 @@ from dncbench.storage.shape import (
 )
 
 RECORD_SCHEMA = 2
+
+RULES = 2
+"""By which errors are told; ``docs/record.md`` lists them. A record that says none has the first.
+
+Raised where standard errors, statuses or warnings come to mean something else, and figures do not.
+"""
 
 SCORED = ("ok", "unreliable")
 """Statuses of records with figures; "unreliable": the merge's own sampling did not converge."""
@@ -126,6 +133,7 @@ _WITH_FIGURES = {
 }
 _MAYBE = {
     "reason": _PLAIN,
+    "rules": whole(1, _WHOLE - 1),
     "metrics_failed": mapped(_ID, _PLAIN),
     "rounds": listed(_ROUND),
     "memory_bytes": fields({"fit": _COUNT, "merge": _COUNT}),
@@ -133,6 +141,11 @@ _MAYBE = {
     "seal": text(r"[0-9a-f]{64}", "a SHA-256", 64),
 }
 _RECORD = fields(_ALWAYS, _WITH_FIGURES | _MAYBE)
+
+
+def by_earlier_rules(records: Iterable[dict[str, Any]]) -> int:
+    """How many records with figures were made before the present :data:`RULES`."""
+    return sum(record["status"] in SCORED and record.get("rules", 1) < RULES for record in records)
 
 
 def check(record: Any) -> None:

@@ -1,0 +1,96 @@
+"""What merged draws are worth: Mah² · ess / d is 1 where the claim is right."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dncbench
+from dncbench.contracts.gaussian_shards import make_shards
+
+DIM, NUM_SHARDS, NUM_DRAWS, REPEATS = 10, 12, 1000, 20
+CLOSED_FORMS = ["consensus", "swiss", "swiss-product", "parametric"]
+
+
+def merged(method: str, rng: np.random.Generator, num_draws: int = NUM_DRAWS) -> tuple:
+    """Squared Mahalanobis distance of the mean from the truth, and the result."""
+    shards = make_shards(rng, NUM_SHARDS, DIM)
+    draws = (shards.inflated if method == "swiss" else shards.draws)(rng, NUM_DRAWS)
+    given = {"inflated" if method == "swiss" else "values": draws}
+    result = dncbench.merge(**given, method=method, num_draws=num_draws)
+    missed = result.draws.mean(0) - shards.mean
+    return missed @ np.linalg.solve(shards.covariance, missed), result
+
+
+@pytest.mark.parametrize("method", CLOSED_FORMS)
+def test_the_error_of_what_a_merge_estimates_is_counted(method: str) -> None:
+    rng = np.random.default_rng(3)
+    ratios, claimed = [], []
+    for _ in range(REPEATS):
+        squared, result = merged(method, rng)
+        ratios.append(squared * result.info["ess"] / DIM)
+        claimed.append(result.info["ess"])
+    # Of χ² with 200 degrees of freedom the mean has a standard error of 0.1.
+    assert 0.6 < np.mean(ratios) < 1.6
+    # As many as each shard has would claim too much.
+    assert np.max(claimed) < 0.8 * NUM_DRAWS
+
+
+def test_more_draws_are_worth_no_more() -> None:
+    rng = np.random.default_rng(4)
+    worth = [merged("consensus", rng, number)[1].info["ess"] for number in (NUM_DRAWS, 20_000)]
+    assert worth[1] < NUM_DRAWS
+    assert 0.5 < worth[1] / worth[0] < 2.0
+
+
+def autoregressive(rng: np.random.Generator, shape: tuple, correlation: float) -> np.ndarray:
+    """Stationary chains of unit variance along the second last axis."""
+    noise = rng.standard_normal(shape)
+    found = np.empty(shape)
+    found[..., 0, :] = noise[..., 0, :]
+    for t in range(1, shape[-2]):
+        kept = correlation * found[..., t - 1, :]
+        found[..., t, :] = kept + np.sqrt(1 - correlation**2) * noise[..., t, :]
+    return found
+
+
+@pytest.mark.parametrize("method", ["consensus", "parametric", "semiparametric[sweeps=10]"])
+def test_draws_that_depend_on_one_another_are_worth_less(method: str) -> None:
+    # 4000 steps of correlation 0.95 are worth 4000 (1 - 0.95) / (1 + 0.95) = 103.
+    values = autoregressive(np.random.default_rng(5), (3, 4000, 2), 0.95)
+    result = dncbench.merge(values, method, num_draws=2000)
+    assert 40 < result.info["ess"] < 160
+
+
+def test_repeated_states_are_worth_their_number() -> None:
+    """Metropolis: some 25 states, each of which stays for 80 steps."""
+    rng = np.random.default_rng(6)
+    values = np.repeat(rng.standard_normal((4, 25, 2)), 80, axis=1)
+    result = dncbench.merge(values, "consensus", num_draws=2000)
+    assert 3 < result.info["ess"] < 40
+
+
+def test_chains_that_are_told_apart_are_joined() -> None:
+    rng = np.random.default_rng(7)
+    chains = autoregressive(rng, (3, 4, 500, 2), 0.9)
+    apart = dncbench.merge(chains, "parametric", num_draws=500)
+    joined = dncbench.merge(chains.reshape(3, 2000, 2), "parametric", num_draws=500)
+    # Their ESS is estimated by chain, and is about 2000 / 19 = 105 either way.
+    for result in (apart, joined):
+        assert 30 < result.info["ess"] < 200
+    listed = dncbench.merge([shard[:, : 500 - s] for s, shard in enumerate(chains)], num_draws=500)
+    assert listed.draws.shape == (500, 2)
+
+
+def test_chains_that_disagree_are_worth_little() -> None:
+    """Only by chain it is seen that none has found the others' place."""
+    rng = np.random.default_rng(8)
+    values = rng.standard_normal((3, 4, 500, 1)) + np.arange(4)[:, None, None] * 10.0
+    assert dncbench.merge(values, "consensus", num_draws=500).info["ess"] < 20
+
+
+def test_log_densities_of_chains_are_joined_with_them() -> None:
+    rng = np.random.default_rng(9)
+    values = rng.standard_normal((3, 2, 400, 2))
+    log_density = -0.5 * np.sum(values**2, -1)
+    result = dncbench.merge(values, "local-polynomial", log_density=log_density, score=-values)
+    assert jnp.all(jnp.isfinite(result.draws))
