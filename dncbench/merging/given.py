@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.stats import norm, rankdata
 
 from dncbench.configure import configure, label
 from dncbench.draws import evenly
@@ -20,7 +21,8 @@ from dncbench.sampling.diagnostics import ess_bulk
 from dncbench.space import Real
 
 _MOST_DRAWS = 2**31 - 1
-_FEWEST = 20  # draws of a chain that tell how much they depend on each other
+_FEWEST = 20  # draws that tell how much they depend on each other
+_FALSE_ALARM = 1e-4  # of a shard whose draws are independent
 _SEEDS = -(2**63), 2**63 - 1  # what JAX makes keys of
 
 
@@ -113,32 +115,39 @@ def merge(
 
 
 def _ess_of(given: Given) -> Float[Array, " S"] | None:
-    """How many independent draws each shard's are worth; their chains are then joined.
+    """How many independent draws each shard's are worth; chains are joined, now that it is known.
 
     Smallest bulk ESS over the coordinates (Vehtari et al. 2021), of one chain where none are told
     apart. None where there are no draws.
     """
-    found = None
+    draws = given.arrays.get("values", given.arrays.get("inflated"))
+    ess = None if draws is None else [_ess(shard) for shard in draws]
     for name, shards in given.arrays.items():
-        rank = 1 if name == "log_density" else 2
-        if name in ("values", "inflated") and found is None:
-            found = [_ess(shard) for shard in shards]
-        given.arrays[name] = [
-            shard.reshape(-1, *shard.shape[2:]) if shard.ndim == rank + 1 else shard
-            for shard in shards
-        ]
-    return None if found is None else jnp.asarray(found)
+        rank = 3 if name != "log_density" else 2
+        chains = name == "inflated" or (draws is not None and all(d.ndim == 3 for d in draws))
+        if chains and all(shard.ndim == rank for shard in shards):
+            given.arrays[name] = [shard.reshape(-1, *shard.shape[2:]) for shard in shards]
+    return None if ess is None else jnp.asarray(ess)
 
 
 def _ess(shard: Float[np.ndarray, "..."]) -> float:
-    """Of one shard, (T, d) or (C, T, d); its number of draws where it tells nothing."""
-    chains = shard[None] if shard.ndim == 2 else shard
-    if chains.ndim != 3 or chains.shape[1] < _FEWEST or not np.all(np.isfinite(chains)):
-        return float(np.prod(chains.shape[:2]))
-    number = chains.shape[0] * chains.shape[1]
+    """Of one shard, (T, d) or (C, T, d); its number of draws where nothing tells against it.
+
+    An ESS of few independent draws is noise, and the smallest of many coordinates' is small. Hence
+    it counts only where neighbours are alike beyond chance: where a coordinate's ranks, chain
+    after chain, have an autocorrelation that independent ones, 1 / sqrt(T) each, hardly reach.
+    """
+    number = int(np.prod(shard.shape[:-1]))
+    if shard.ndim not in (2, 3) or number < _FEWEST or not np.all(np.isfinite(shard)):
+        return float(number)
+    ranks = rankdata(shard.reshape(number, -1), axis=0) - (number + 1) / 2
+    squares = np.maximum(np.mean(ranks**2, axis=0), 1e-300)  # a constant coordinate has none
+    alike = np.mean(ranks[1:] * ranks[:-1], axis=0) / squares
+    if np.max(alike, initial=0.0) < norm.isf(_FALSE_ALARM / len(alike)) / np.sqrt(number):
+        return float(number)
     with np.errstate(all="ignore"):
-        bulk = ess_bulk(chains)
-    known = bulk[np.isfinite(bulk)]  # a constant coordinate has none
+        bulk = ess_bulk(shard[None] if shard.ndim == 2 else shard)
+    known = bulk[np.isfinite(bulk)]
     return float(np.clip(known.min(), 1.0, number)) if len(known) else float(number)
 
 

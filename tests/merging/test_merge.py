@@ -166,7 +166,8 @@ def test_the_oracle_is_refused(values: np.ndarray, num_shards: int) -> None:
     [
         (np.zeros(5), r"values of shard 0 has shape \(\); expected \(T, d\)"),
         (np.zeros((3, 5)), r"values of shard 0 has shape \(5,\); expected \(T, d\)"),
-        (np.zeros((3, 5, 2, 2)), r"values of shard 0 has shape \(5, 2, 2\)"),
+        (np.zeros((3, 5, 2, 2, 2)), r"values of shard 0 has shape \(5, 2, 2, 2\)"),
+        ([np.zeros((4, 5, 2)), np.zeros((5, 2))], r"values of shard 0 has shape \(4, 5, 2\)"),
         (np.zeros((3, 0, 2)), r"values of shard 0 has shape \(0, 2\)"),
         (np.zeros((3, 5, 0)), r"values of shard 0 has shape \(5, 0\)"),
         (np.zeros((0, 5, 2)), r"one entry for each shard"),
