@@ -137,9 +137,10 @@ class Method(eqx.Module):
             vectors: anything worth recording. Known to the framework are ``ess``, where
             the merged draws are worth fewer independent draws than the scarcest shard's
             (the default); ``max_rhat`` of any inner MCMC (above 1.05, or with an ``ess``
-            below 100, the cell is marked unreliable); ``learning_curve``, (K,) losses in
-            the course of training, which the report draws; ``warnings``, a dictionary of
-            sentences to flags (arrays of booleans), of which the raised ones are
+            below 100, the cell is marked unreliable), and of many short chains
+            ``persistence`` (up to 0.2, a large ``max_rhat`` is no alarm); ``learning_curve``,
+            (K,) losses in the course of training, which the report draws; ``warnings``, a
+            dictionary of sentences to flags (arrays of booleans), of which the raised ones are
             shown; and ``log_density``, (num_draws,), the unnormalised log density
             that the draws were drawn from, which is not recorded but lets the harness
             see how far it is from the posterior's (Pareto k-hat); ``log_probs``, (K,), the

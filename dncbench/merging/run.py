@@ -111,7 +111,7 @@ def run_method(
     )
     checked = space.check(draws, num_draws, f"method {name!r}")
     kept = {key: info.pop(key, None) for key in ("log_density", "log_probs")}
-    plain = _plain_info(info, name, shards, num_draws)
+    plain = _plain_info(info, name, method, shards, num_draws)
     if isinstance(space, Real) and (found := worth(method, shards, key, checked)) is not None:
         plain["ess"] = min(plain["ess"], found)
     agreed = _agreement(method, shards) if isinstance(space, Real) else None
@@ -137,8 +137,14 @@ def run_method(
     )
 
 
-def _plain_info(info: dict[str, Any], name: str, shards: Shard, num_draws: int) -> dict[str, Any]:
-    """The info as it can be recorded, ``ess`` and lists of sentences filled in."""
+def _plain_info(
+    info: dict[str, Any], name: str, method: Method, shards: Shard, num_draws: int
+) -> dict[str, Any]:
+    """The info as it can be recorded, ``ess`` and lists of sentences filled in.
+
+    A merge is worth no more than the scarcest shard's draws, whatever its own sampler made of
+    them; but one that evaluates the shards' densities knows more than those draws.
+    """
     plain = {key: _plain(value) for key, value in info.items()}
     for said in ("warnings", "unreliable"):
         if said in plain or said == "warnings":
@@ -151,7 +157,8 @@ def _plain_info(info: dict[str, Any], name: str, shards: Shard, num_draws: int) 
             "return finite numbers, strings and lists of them"
         ) from error
     scarcest = num_draws if shards.ess is None else float(np.min(np.asarray(shards.ess)))
-    plain["ess"] = float(min(plain.get("ess", scarcest), scarcest, num_draws))
+    most = num_draws if "model" in method.needs else min(scarcest, num_draws)
+    plain["ess"] = float(min(plain.get("ess", scarcest), most))
     if not plain["ess"] > 0:
         raise DrawsError(f"method {name!r} reports an ess of {plain['ess']}; it must be positive")
     return plain

@@ -289,10 +289,10 @@ def test_parametric_draws_have_the_products_moments() -> None:
     covariance = np.linalg.inv(sum(precisions))
     mean = covariance @ sum(p @ v.mean(0) for p, v in zip(precisions, values, strict=True))
     result = dncbench.merge(values, "parametric", num_draws=20_000)
-    # Given the moments, 20 000 independent draws; their number is counted in the ESS.
+    # Given the moments, 20 000 independent draws; the moments' own error is what the ESS counts.
     assert_mean(result.draws, mean, covariance / 20_000)
     assert_covariance(result.draws, covariance, 1 / 20_000)
-    assert result.info["ess"] == pytest.approx(1 / (1 / 20_000 + 1 / 50))
+    assert 20 < result.info["ess"] <= 1 / (1 / 20_000 + 1 / 50)
 
 
 # ---------------------------------------------------------------- strawmen

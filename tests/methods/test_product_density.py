@@ -1,6 +1,7 @@
 """Sampling from a product density, against closed forms."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +18,14 @@ from dncbench.contracts.gaussian_shards import (
 )
 from dncbench.methods._gaussian import whitening
 from dncbench.methods._product_density import (
+    convergence,
     product_space,
     resampled,
     sample,
     sample_annealed,
     whitened_product,
 )
+from dncbench.running.status import MAX_MERGE_RHAT, status
 
 KEY = jax.random.key(2)
 NUM_DRAWS = 8000
@@ -155,6 +158,36 @@ def test_the_acceptance_decides_what_is_sampled() -> None:
 def test_chains_that_stay_in_their_mode_show_in_rhat() -> None:
     _, info = sampled(two_modes)
     assert info["max_rhat"] > 1.05
+    assert info["persistence"] > 0.9
+    told = {name: float(info[name]) for name in ("ess", "max_rhat", "persistence")}
+    assert status(told)["status"] == "unreliable"
+
+
+def told_of(by_chain: np.ndarray) -> dict[str, float]:
+    return {name: float(one) for name, one in convergence(jnp.asarray(by_chain)).items()}
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.33, 0.5, 0.7])
+def test_short_chains_at_rest_are_no_alarm(correlation: float) -> None:
+    """AR(1) chains from their stationary law: nothing is wrong with them."""
+    rng = np.random.default_rng(12)
+    path = rng.standard_normal((20, 500, 2))
+    for before, now in itertools.pairwise(path):
+        now[:] = correlation * before + np.sqrt(1 - correlation**2) * now
+    found = told_of(path.swapaxes(0, 1))
+    assert status(found) == {"status": "ok"}
+    # R-hat alone would be one, from a correlation of a third on.
+    assert (found["max_rhat"] > MAX_MERGE_RHAT) == (correlation > 0.33)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_short_chains_of_which_some_are_stuck_are_unreliable(share: float) -> None:
+    rng = np.random.default_rng(13)
+    path = rng.standard_normal((500, 20, 2))
+    path[: int(500 * share)] += 6.0
+    found = told_of(path)
+    assert found["persistence"] > 0.5
+    assert status(found)["status"] == "unreliable"
 
 
 def test_where_the_density_is_not_a_number_no_chain_goes() -> None:

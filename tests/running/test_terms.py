@@ -45,7 +45,7 @@ def test_the_correction_brings_a_banana_closer(tmp_path: Path, session_cache: Pa
     # A single split tells little: k-hat is about its limit, and few draws carry the weights. All
     # of the first four count, whatever each says. Their gaps in standard errors are unit normal
     # if the correction did nothing, so their mean has a standard deviation of at most 1, however
-    # much the reference, which they share, makes them agree.
+    # much the reference, which they share, makes them agree: above 2.33 once in a hundred.
     methods, splits = ["parametric", "consensus"], 4
     common = {"splits": splits, "budget": "smoke", "results": tmp_path, "cache": session_cache}
     records = {
@@ -63,4 +63,4 @@ def test_the_correction_brings_a_banana_closer(tmp_path: Path, session_cache: Pa
             figures = [record["metrics"]["sw2@1"] for record in (plain, corrected)]
             error = np.hypot(*(figure["standard_error"] for figure in figures))
             gaps.append((figures[0]["value"] - figures[1]["value"]) / error)
-        assert np.mean(gaps) > 3, (method, gaps)
+        assert np.mean(gaps) > 2.33, (method, gaps)
