@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dncbench import registry
-from dncbench.boards.ranking import Figures, resample, standings
+from dncbench.boards.ranking import Figures, resample, standings, tie_groups
 from dncbench.boards.versions import current_ids, is_current, is_fresh
 from dncbench.storage.contents import by_earlier_rules
 from dncbench.storage.identity import REFERENCE_TRACK, Terms, identity_of, name_of
@@ -33,7 +33,7 @@ class Score:
         sd: between splits (divisor n - 1); None for a single split.
         standard_error: Monte Carlo standard error of the mean, from the draws' ESS.
         rank: interval of the rank among the board's merges; None for the reference, for a
-            merge that is unreliable, and where splits are missing.
+            merge that is unreliable, where splits are missing, and where it was not asked for.
         group: 1 for the best and what cannot be told from it, and so on; None as ``rank``.
         at_floor: within two floor sds of what perfect draws read.
         unreliable: the merge's own sampling did not converge in some split.
@@ -124,6 +124,7 @@ def boards(
     budgets: Iterable[str] = (),
     metrics: Iterable[str] | None = None,
     tracks: Iterable[str] = (),
+    by_metric: bool = True,
 ) -> list[Board]:
     """Group records into boards.
 
@@ -134,12 +135,13 @@ def boards(
         metrics: names to show, and to rank by; those that its problem is judged by where
             None. All where empty, and the board is ranked by its problem's then.
         tracks: to keep beside the reference, and to rank among themselves; all where empty.
+        by_metric: whether to give rank intervals by each metric as well, which tables do not show.
     """
     wanted = None if metrics is None else tuple(metrics)
     records = latest(records)
     current = current_ids(records)
     return [
-        _board(terms, fresh, stale, current["metric"], wanted)
+        _board(terms, fresh, stale, current["metric"], wanted, by_metric)
         for terms, (fresh, stale) in _by_terms(
             records, current, set(problems), set(budgets), set(tracks)
         ).items()
@@ -198,6 +200,7 @@ def _board(
     stale: int,
     current: dict[str, str],
     wanted: tuple[str, ...] | None,
+    by_metric: bool,
 ) -> Board:
     headline = headline_of(records)
     if wanted is None:
@@ -227,7 +230,7 @@ def _board(
     rows = {method: _row(method, group, figures[method]) for method, group in by_method.items()}
     for metric in metrics:
         scores = {name: row.scores[metric] for name, row in rows.items() if metric in row.scores}
-        _rank(scores, {name: own[metric] for name, own in figures.items()}, rows)
+        _rank(scores, {name: own[metric] for name, own in figures.items()}, rows, by_metric)
         for score in scores.values():
             score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
     ranked_by = wanted or headline
@@ -244,7 +247,7 @@ def _board(
         if row.doublings:
             row.overall = _score(list(row.doublings.values()), row)
     overall = {name: row.overall for name, row in rows.items() if row.overall is not None}
-    _rank(overall, {name: row.doublings for name, row in rows.items()}, rows)
+    _rank(overall, {name: row.doublings for name, row in rows.items()}, rows, True)
     grades = {record["reference"]["grade"] for record in records}
 
     def order(row: Row) -> tuple:
@@ -331,14 +334,21 @@ def _mean_of(figures: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return mean, math.sqrt(sum(error**2 for _, error in figures)) / len(figures)
 
 
-def _rank(scores: dict[str, Score], figures: Figures, rows: dict[str, Row]) -> None:
-    """Give every reliable merge its rank interval and tie group."""
+def _rank(
+    scores: dict[str, Score], figures: Figures, rows: dict[str, Row], intervals: bool
+) -> None:
+    """Give every reliable merge its tie group, and its rank interval if wanted."""
     merges = {
         name: figures[name]
         for name, score in scores.items()
         if rows[name].track != REFERENCE_TRACK and not score.unreliable
     }
-    for name, standing in standings(resample(merges)).items():
+    resampled = resample(merges)
+    if not intervals:
+        for name, group in tie_groups(resampled).items():
+            scores[name].group = group
+        return
+    for name, standing in standings(resampled).items():
         scores[name].rank, scores[name].group = standing.rank, standing.group
 
 

@@ -127,7 +127,8 @@ def _widening(number: int) -> float:
 
 def standings(resampled: Resampled) -> dict[str, Standing]:
     """Rank intervals and tie groups of all methods of a resampling."""
-    if not resampled.names:
+    groups = tie_groups(resampled)
+    if not groups:
         return {}
     number, methods = resampled.means.shape
     order = np.argsort(resampled.means, axis=1, kind="stable")
@@ -135,9 +136,8 @@ def standings(resampled: Resampled) -> dict[str, Standing]:
     at_place = np.bincount((order + methods * np.arange(methods)).ravel(), minlength=methods**2)
     above = at_place.reshape(methods, methods).cumsum(0)
     low, high = (1 + np.argmax(above > end, axis=0) for end in _ends(number))
-    groups = _groups(resampled)
     return {
-        name: Standing((int(low[m]), int(high[m])), groups[m])
+        name: Standing((int(low[m]), int(high[m])), groups[name])
         for m, name in enumerate(resampled.names)
     }
 
@@ -150,7 +150,8 @@ def _ends(number: int) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _groups(resampled: Resampled) -> dict[int, int]:
+def tie_groups(resampled: Resampled) -> dict[str, int]:
+    """Tie groups of all methods, without the intervals, which take longer."""
     left = sorted(range(len(resampled.names)), key=lambda m: resampled.centre[m])
     means = np.ascontiguousarray(resampled.means.T)
     groups: dict[int, int] = {}
@@ -161,7 +162,7 @@ def _groups(resampled: Resampled) -> dict[int, int]:
         together = [m for m in left if m == leader or _tied(means[m], means[leader])]
         groups |= dict.fromkeys(together, number)
         left = [m for m in left if m not in groups]
-    return groups
+    return {name: groups[m] for m, name in enumerate(resampled.names)}
 
 
 def _tied(other: Float[np.ndarray, " B"], leader: Float[np.ndarray, " B"]) -> bool:

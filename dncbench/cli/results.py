@@ -72,7 +72,7 @@ def leaderboard(
             registry.get("problem", name)  # unknown names get suggestions
     if tracks and records:
         _require_tracks(tracks, {record["track"] for record in records})
-    found = boards(records, problems, budgets, shown, tracks)
+    found = boards(records, problems, budgets, shown, tracks, by_metric=style in ("csv", "json"))
     overall = summaries(found)
     if style == "table":
         terminal.print_boards([] if summary_only else found, overall)
