@@ -74,8 +74,8 @@ def agreement(
             inflated subposteriors, which scatter S times as widely as they are broad.
 
     Returns:
-        None where nothing can be said: one shard, a constant coordinate, fewer than five
-        effective draws.
+        None where nothing can be said: one shard, a constant coordinate or one whose squares
+        are no numbers, fewer than five effective draws.
     """
     num_shards, num_draws, dim = draws.shape
     if num_shards < 2 or num_draws < 5:
@@ -83,7 +83,7 @@ def agreement(
     means, spreads = draws.mean(1), draws.std(1, ddof=1)
     worth = np.minimum(ess, [_effective(shard) for shard in draws])
     tiny = 1e-14 * np.maximum(np.abs(draws).max(1), 1e-300)  # rounding, no spread
-    if worth.min() < 5 or not np.all(spreads > tiny):
+    if worth.min() < 5 or not np.all((spreads > tiny) & np.isfinite(spreads)):
         return None
     # Units of the coordinates, and an origin near the draws: scales may span 1e12.
     unit = np.exp(np.log(spreads).mean(0))

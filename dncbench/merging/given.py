@@ -126,7 +126,9 @@ def _ess_of(given: Given) -> Float[Array, " S"] | None:
         rank = 3 if name != "log_density" else 2
         chains = name == "inflated" or (draws is not None and all(d.ndim == 3 for d in draws))
         if chains and all(shard.ndim == rank for shard in shards):
-            given.arrays[name] = [shard.reshape(-1, *shard.shape[2:]) for shard in shards]
+            given.arrays[name] = [
+                shard.reshape(shard.shape[0] * shard.shape[1], *shard.shape[2:]) for shard in shards
+            ]
     return None if ess is None else jnp.asarray(ess)
 
 
@@ -138,7 +140,8 @@ def _ess(shard: Float[np.ndarray, "..."]) -> float:
     after chain, have an autocorrelation that independent ones, 1 / sqrt(T) each, hardly reach.
     """
     number = int(np.prod(shard.shape[:-1]))
-    if shard.ndim not in (2, 3) or number < _FEWEST or not np.all(np.isfinite(shard)):
+    told = shard.ndim in (2, 3) and shard.size > 0 and number >= _FEWEST
+    if not (told and np.all(np.isfinite(shard))):
         return float(number)
     ranks = rankdata(shard.reshape(number, -1), axis=0) - (number + 1) / 2
     squares = np.maximum(np.mean(ranks**2, axis=0), 1e-300)  # a constant coordinate has none

@@ -114,9 +114,10 @@ def run_method(
     plain = _plain_info(info, name, method, shards, num_draws)
     if isinstance(space, Real) and (found := worth(method, shards, key, checked)) is not None:
         plain["ess"] = min(plain["ess"], found)
-    agreed = _agreement(method, shards) if isinstance(space, Real) else None
-    if not isinstance(space, Codes):
-        plain["warnings"] += warnings_about(method, shards, space.names, agreed)
+    with np.errstate(all="ignore"):  # squares of draws may be no numbers, and say nothing then
+        agreed = _agreement(method, shards) if isinstance(space, Real) else None
+        if not isinstance(space, Codes):
+            plain["warnings"] += warnings_about(method, shards, space.names, agreed)
     if agreed is not None:
         plain |= _homogeneity(agreed, method, plain["ess"])
     if method.finishes_any_round:

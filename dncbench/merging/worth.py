@@ -47,9 +47,12 @@ def worth(
     if min(array.shape[1] for array in _by_draw(shards).values()) < 2 * NUM_GROUPS:
         return None
     centre, others = (np.asarray(each) for each in _aims(method, shards, key).value)
-    spread = draws.std(0)
-    missed, apart = (draws.mean(0) - centre) / spread, (others - others.mean(0)) / spread
-    correlation = np.corrcoef(draws.T).reshape(dim, dim)
+    with np.errstate(all="ignore"):
+        spread = draws.std(0)
+        missed, apart = (draws.mean(0) - centre) / spread, (others - others.mean(0)) / spread
+        correlation = np.corrcoef(draws.T).reshape(dim, dim)
+    if not all(np.all(np.isfinite(each)) for each in (missed, apart, correlation)):
+        return None  # a constant coordinate, or one whose square is no number
     solved = np.linalg.lstsq(correlation, np.column_stack([missed, apart.T]), rcond=None)[0]
     of_groups = (NUM_GROUPS - 1) / NUM_GROUPS * np.sum(apart.T * solved[:, 1:])
     squared = of_groups + missed @ solved[:, 0]

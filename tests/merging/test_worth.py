@@ -6,6 +6,7 @@ import pytest
 
 import dncbench
 from dncbench.contracts.gaussian_shards import make_shards
+from dncbench.errors import DrawsError
 from dncbench.merging.given import _ess_of
 from dncbench.merging.labelled import Given
 
@@ -99,6 +100,20 @@ def test_chains_that_disagree_are_worth_little() -> None:
     rng = np.random.default_rng(8)
     values = rng.standard_normal((3, 4, 500, 1)) + np.arange(4)[:, None, None] * 10.0
     assert dncbench.merge(values, "consensus", num_draws=500).info["ess"] < 20
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 40, 0), (3, 0, 40, 2), (3, 2, 0, 2), (3, 40, 0)])
+def test_nothing_is_worth_nothing(shape: tuple) -> None:
+    with pytest.raises(DrawsError, match="values of shard 0 has shape"):
+        dncbench.merge(np.zeros(shape), "average")
+
+
+def test_draws_too_large_to_be_squared_keep_the_shards_worth(capfd) -> None:
+    values = 1e300 * np.random.default_rng(11).standard_normal((2, 50, 2))
+    result = dncbench.merge(values, "average", num_draws=50)
+    assert result.info["ess"] == 50
+    assert "homogeneity" not in result.info
+    assert capfd.readouterr() == ("", "")
 
 
 def test_log_densities_of_chains_are_joined_with_them() -> None:
