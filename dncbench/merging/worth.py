@@ -1,9 +1,9 @@
 """What merged draws are worth as an estimate of the posterior.
 
 However many draws a merge returns, its weights and means come of the shards' draws, and their
-error is one that all merged draws share: with thirty shards in twenty dimensions, consensus of
-10 000 draws each is as far from the posterior's mean as 2 700 independent draws. Leaving out one
-group of each shard's draws after another shows it, as the merges then differ by it
+error is one that all merged draws share: with thirty unlike shards in twenty dimensions, consensus
+of 10 000 draws each can be as far from the posterior's mean as 2 700 independent draws. Leaving
+out one group of each shard's draws after another shows it, as the merges then differ by it
 (delete-a-group jackknife; Kott 2001).
 """
 

@@ -1,10 +1,13 @@
 """Rank intervals and tie groups, against Student's t and simulated splits."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy.special import ndtri, stdtrit
 from scipy.stats import t as student_t
 
-from dncbench.boards.ranking import NUM_RESAMPLES, resample, standings
+from dncbench.boards.ranking import NUM_RESAMPLES, _chance, resample, standings
 
 
 def figures(values: dict[str, list[float]], error: float = 0.0) -> dict:
@@ -65,3 +68,29 @@ def test_equal_methods_are_rarely_told_apart() -> None:
 def test_nothing_to_rank() -> None:
     assert standings(resample({})) == {}
     assert standings(resample({"a": {}})) == {}
+
+
+@pytest.mark.parametrize("splits", [2, 3, 5, 8, 9])
+def test_resamples_choose_splits_with_repetition(splits: int) -> None:
+    """Each is a choice of as many splits as there are, and equal choices are made once."""
+    choices, which, _ = _chance(0, splits, 2)
+    assert choices.shape[0] == splits
+    assert which.shape == (NUM_RESAMPLES,)
+    if splits == 2:  # too few to say how they differ: always both
+        assert choices.T.tolist() == [[0, 1]]
+        return
+    drawn = np.random.default_rng(0).integers(splits, size=(NUM_RESAMPLES, splits))
+    np.testing.assert_array_equal(np.sort(choices.T[which], 1), np.sort(drawn, 1))
+    if splits <= 8:
+        assert choices.shape[1] <= math.comb(2 * splits - 1, splits)
+        assert len(np.unique(choices.T, axis=0)) == choices.shape[1]
+
+
+def test_means_of_resamples_are_those_of_their_splits() -> None:
+    values = np.random.default_rng(1).lognormal(size=(3, 5))
+    given = figures({name: list(own) for name, own in zip("abc", values, strict=True)}, 0.0)
+    drawn = np.random.default_rng(0).integers(5, size=(NUM_RESAMPLES, 5))
+    centre = values.mean(1)
+    widening = stdtrit(4, 0.975) / ndtri(0.975) * np.sqrt(5 / 4)
+    expected = centre + widening * (values[:, drawn].mean(2).T - centre)
+    np.testing.assert_allclose(resample(given).means, expected, rtol=1e-12)
