@@ -70,7 +70,9 @@ class _Message(NamedTuple):
     losses: Float[Array, "*S points"]
 
 
-@register_method("flow", version=1, variants=("score_weight=0.3",), small="steps=50")
+@register_method(
+    "flow", version=1, variants=("score_weight=0.3",), small="steps=50", accurate="steps=600"
+)
 class Flow(Method):
     """Product of one normalising flow per shard, fitted by maximum likelihood.
 
