@@ -10,8 +10,7 @@ import dncbench.methods
 import dncbench.metrics
 import dncbench.problems
 from dncbench import Method, registry
-from dncbench.storage.contents import RULES
-from dncbench.storage.records import RECORD_SCHEMA
+from dncbench.storage.records import RECORD_SCHEMA, RULES
 
 PLUGINS = Path(__file__).parent / "plugins"
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -12,9 +12,8 @@ from typing import Any
 from dncbench import registry
 from dncbench.boards.ranking import Figures, resample, standings, tie_groups
 from dncbench.boards.versions import current_ids, is_current, is_fresh
-from dncbench.storage.contents import by_earlier_rules
 from dncbench.storage.identity import REFERENCE_TRACK, Terms, identity_of, name_of
-from dncbench.storage.records import SCORED, latest
+from dncbench.storage.records import SCORED, by_earlier_rules, latest
 from dncbench.storage.seals import not_sealed
 from dncbench.storage.text import one_line
 

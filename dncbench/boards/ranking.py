@@ -96,17 +96,15 @@ def _chance(
         (B, M) normal numbers.
     """
     rng = np.random.default_rng(seed)
-    choices, which = np.arange(splits)[np.newaxis], np.zeros(NUM_RESAMPLES, int)
-    if splits > 2:
-        choices, which = (
-            rng.integers(splits, size=(NUM_RESAMPLES, splits)),
-            np.arange(NUM_RESAMPLES),
-        )
-    if 2 < splits <= _MOST_REPEATING:
-        choices.sort(axis=1)
-        as_digits = choices @ splits ** np.arange(splits)
-        _, first, which = np.unique(as_digits, return_index=True, return_inverse=True)
-        choices = choices[first]
+    if splits <= 2:
+        choices, which = np.arange(splits)[np.newaxis], np.zeros(NUM_RESAMPLES, int)
+    else:
+        choices = np.sort(rng.integers(splits, size=(NUM_RESAMPLES, splits)), axis=1)
+        which = np.arange(NUM_RESAMPLES)
+        if splits <= _MOST_REPEATING:
+            in_digits = choices @ splits ** np.arange(splits)
+            _, first, which = np.unique(in_digits, return_index=True, return_inverse=True)
+            choices = choices[first]
     return choices.T, which, rng.standard_normal((NUM_RESAMPLES, methods))
 
 

@@ -81,7 +81,7 @@ def agreement(
     if num_shards < 2 or num_draws < 5:
         return None
     means, spreads = draws.mean(1), draws.std(1, ddof=1)
-    worth = np.minimum(ess, [_effective(shard) for shard in draws])
+    worth = np.minimum(ess, num_draws)
     tiny = 1e-14 * np.maximum(np.abs(draws).max(1), 1e-300)  # rounding, no spread
     if worth.min() < 5 or not np.all((spreads > tiny) & np.isfinite(spreads)):
         return None
@@ -168,12 +168,3 @@ def _precisions(
         unbiased = (number - dim - 2) / (number - 1) / inflation
         found.append(unbiased * np.linalg.inv(correlation) / np.outer(spread, spread))
     return np.stack(found)
-
-
-def _effective(draws: Float[np.ndarray, "T d"]) -> float:
-    """How many independent draws a shard's are worth in its worst coordinate, by batch means."""
-    num_draws = len(draws)
-    length = int(np.sqrt(num_draws))
-    batches = draws[: num_draws // length * length].reshape(-1, length, draws.shape[1]).mean(1)
-    between = np.maximum(length * batches.var(0, ddof=1), 1e-300)
-    return float(min(num_draws, np.min(num_draws * draws.var(0, ddof=1) / between)))

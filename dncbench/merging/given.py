@@ -3,26 +3,21 @@
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
-from scipy.stats import norm, rankdata
 
 from dncbench.configure import configure, label
 from dncbench.draws import evenly
 from dncbench.errors import DrawsError, NotApplicableError, UnknownNameError
 from dncbench.merging import labelled
+from dncbench.merging.chains import join_chains
 from dncbench.merging.inputs import MissingError
 from dncbench.merging.labelled import Given
 from dncbench.merging.numbers import whole_number
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import Shard
 from dncbench.precision import derive_key
-from dncbench.sampling.diagnostics import ess_bulk
 from dncbench.space import Real
 
 _MOST_DRAWS = 2**31 - 1
-_FEWEST = 20  # draws that tell how much they depend on each other
-_FALSE_ALARM = 1e-4  # of a shard whose draws are independent
 _SEEDS = -(2**63), 2**63 - 1  # what JAX makes keys of
 
 
@@ -89,10 +84,10 @@ def merge(
     entry, configured = configure("method", method, **hyperparameters)
     arguments = {"values": values, "log_density": log_density, "score": score, "inflated": inflated}
     given = labelled.read({name: one for name, one in arguments.items() if one is not None})
-    ess = _ess_of(given)
+    worth = join_chains(given)
     stacked = stack_given(given)
     draws = next(stacked[name] for name in ("values", "inflated", "score") if name in stacked)
-    ess = None if ess is None else jnp.minimum(ess, draws.shape[1])
+    ess = None if worth is None else jnp.minimum(jnp.asarray(worth), draws.shape[1])
     shards = Shard(**stacked, density=density, ess=ess)
     names = given.names or tuple(f"theta[{i}]" for i in range(draws.shape[-1]))
     try:
@@ -112,46 +107,6 @@ def merge(
     result.info["parameters"] = list(names)
     result.info["warnings"] = given.warnings + result.info.get("warnings", [])
     return result
-
-
-def _ess_of(given: Given) -> Float[Array, " S"] | None:
-    """How many independent draws each shard's are worth; chains are joined, now that it is known.
-
-    Smallest bulk ESS over the coordinates (Vehtari et al. 2021), of one chain where none are told
-    apart. None where there are no draws.
-    """
-    draws = given.arrays.get("values", given.arrays.get("inflated"))
-    ess = None if draws is None else [_ess(shard) for shard in draws]
-    for name, shards in given.arrays.items():
-        rank = 3 if name != "log_density" else 2
-        chains = name == "inflated" or (draws is not None and all(d.ndim == 3 for d in draws))
-        if chains and all(shard.ndim == rank for shard in shards):
-            given.arrays[name] = [
-                shard.reshape(shard.shape[0] * shard.shape[1], *shard.shape[2:]) for shard in shards
-            ]
-    return None if ess is None else jnp.asarray(ess)
-
-
-def _ess(shard: Float[np.ndarray, "..."]) -> float:
-    """Of one shard, (T, d) or (C, T, d); its number of draws where nothing tells against it.
-
-    An ESS of few independent draws is noise, and the smallest of many coordinates' is small. Hence
-    it counts only where neighbours are alike beyond chance: where a coordinate's ranks, chain
-    after chain, have an autocorrelation that independent ones, 1 / sqrt(T) each, hardly reach.
-    """
-    number = int(np.prod(shard.shape[:-1]))
-    told = shard.ndim in (2, 3) and shard.size > 0 and number >= _FEWEST
-    if not (told and np.all(np.isfinite(shard))):
-        return float(number)
-    ranks = rankdata(shard.reshape(number, -1), axis=0) - (number + 1) / 2
-    squares = np.maximum(np.mean(ranks**2, axis=0), 1e-300)  # a constant coordinate has none
-    alike = np.mean(ranks[1:] * ranks[:-1], axis=0) / squares
-    if np.max(alike, initial=0.0) < norm.isf(_FALSE_ALARM / len(alike)) / np.sqrt(number):
-        return float(number)
-    with np.errstate(all="ignore"):
-        bulk = ess_bulk(shard[None] if shard.ndim == 2 else shard)
-    known = bulk[np.isfinite(bulk)]
-    return float(np.clip(known.min(), 1.0, number)) if len(known) else float(number)
 
 
 def stack_given(given: Given) -> dict[str, Any]:

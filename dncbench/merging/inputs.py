@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dncbench.errors import DrawsError, NotApplicableError
+from dncbench.merging.chains import independent_draws
 from dncbench.method import Method, Shard
 from dncbench.space import Space
 
@@ -88,7 +89,11 @@ def _known_ess(shards: Shard, kept: dict[str, Any]) -> Array | None:
     if shards.ess is not None:
         return jnp.asarray(shards.ess, dtype=float)
     draws = kept.get("values", kept.get("inflated"))
-    return None if draws is None else jnp.full(draws.shape[0], float(draws.shape[1]))
+    if draws is None:
+        return None
+    if draws.ndim == 2:  # codes
+        return jnp.full(draws.shape[0], float(draws.shape[1]))
+    return jnp.array([independent_draws(shard[None]) for shard in np.asarray(draws)])
 
 
 def coordinate(index: int | np.integer, names: Sequence[str] | None) -> str:

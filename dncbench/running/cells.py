@@ -24,8 +24,7 @@ from dncbench.running.prepared import Prepared
 from dncbench.running.status import status, summary_of, untrusted
 from dncbench.space import Space
 from dncbench.storage.cache import Cache, fingerprint
-from dncbench.storage.contents import RULES
-from dncbench.storage.records import RECORD_SCHEMA, validate
+from dncbench.storage.records import RECORD_SCHEMA, RULES, validate
 from dncbench.undisturbed import undisturbed
 
 _LONGEST_REASON = 2_000  # characters: a method's error may hold whole arrays

@@ -5,7 +5,6 @@ over: figures are finite and so far from the ends of floating point that their s
 are finite too, names and labels are of one line, and nothing is nested deeply.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from dncbench.storage.identity import BUDGET, ID, LABEL, METHOD_ID, SCHEME, SPACE
@@ -141,11 +140,6 @@ _MAYBE = {
     "seal": text(r"[0-9a-f]{64}", "a SHA-256", 64),
 }
 _RECORD = fields(_ALWAYS, _WITH_FIGURES | _MAYBE)
-
-
-def by_earlier_rules(records: Iterable[dict[str, Any]]) -> int:
-    """How many records with figures were made before the present :data:`RULES`."""
-    return sum(record["status"] in SCORED and record.get("rules", 1) < RULES for record in records)
 
 
 def check(record: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dncbench.storage import contents
-from dncbench.storage.contents import RECORD_SCHEMA, SCORED, WITHOUT_FIGURES
+from dncbench.storage.contents import RECORD_SCHEMA, RULES, SCORED, WITHOUT_FIGURES
 from dncbench.storage.files import digest, read_regular, require_writable, write_atomically
 from dncbench.storage.identity import Identity, identity_of
 from dncbench.storage.reading import without_collection
@@ -18,9 +18,11 @@ from dncbench.storage.text import one_line
 __all__ = [
     "MOST_BYTES",
     "RECORD_SCHEMA",
+    "RULES",
     "SCORED",
     "WITHOUT_FIGURES",
     "Records",
+    "by_earlier_rules",
     "contradicts",
     "latest",
     "read_record",
@@ -119,6 +121,11 @@ def latest(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if identity not in found or record["created"] > found[identity]["created"]:
             found[identity] = record
     return list(found.values())
+
+
+def by_earlier_rules(records: Iterable[dict[str, Any]]) -> int:
+    """How many records with figures were made before the present :data:`RULES`."""
+    return sum(record["status"] in SCORED and record.get("rules", 1) < RULES for record in records)
 
 
 def contradicts(recorded: Any, present: Any) -> bool:

@@ -7,8 +7,8 @@ import pytest
 import dncbench
 from dncbench.contracts.gaussian_shards import make_shards
 from dncbench.errors import DrawsError
-from dncbench.merging.given import _ess_of
-from dncbench.merging.labelled import Given
+from dncbench.merging.chains import independent_draws
+from dncbench.sampling.diagnostics import ess_bulk
 
 DIM, NUM_SHARDS, NUM_DRAWS, REPEATS = 10, 12, 1000, 20
 CLOSED_FORMS = ["consensus", "swiss", "swiss-product", "parametric"]
@@ -68,11 +68,9 @@ def test_draws_that_depend_on_one_another_are_worth_less(method: str) -> None:
 def test_independent_draws_are_worth_their_number(num_draws: int) -> None:
     """An estimate of an ESS, the smallest of some coordinates', would be far below it."""
     rng = np.random.default_rng(10)
-    worth = [
-        _ess_of(Given({"values": list(rng.standard_t(3, (4, num_draws, 8)))})) for _ in range(20)
-    ]
+    worth = np.array([independent_draws(rng.standard_t(3, (1, num_draws, 8))) for _ in range(80)])
     # Of 80 shards two are taken for chains once in 30 000 such tests.
-    assert np.sum(np.concatenate(worth) < num_draws) <= 1
+    assert np.sum(worth < num_draws) <= 1
 
 
 def test_repeated_states_are_worth_their_number() -> None:
@@ -95,8 +93,16 @@ def test_chains_that_are_told_apart_are_joined() -> None:
     assert listed.draws.shape == (500, 2)
 
 
+def test_chains_are_known_by_what_is_told_of_them() -> None:
+    """The same rows in the same order are worth another number where chains are told apart."""
+    chains = autoregressive(np.random.default_rng(8), (4, 500, 2), 0.9)
+    joined = chains.reshape(1, 2000, 2)
+    for rows in (chains, joined):
+        assert independent_draws(rows) == ess_bulk(rows).min()
+    assert independent_draws(chains) != independent_draws(joined)
+
+
 def test_chains_that_disagree_are_worth_little() -> None:
-    """Only by chain it is seen that none has found the others' place."""
     rng = np.random.default_rng(8)
     values = rng.standard_normal((3, 4, 500, 1)) + np.arange(4)[:, None, None] * 10.0
     assert dncbench.merge(values, "consensus", num_draws=500).info["ess"] < 20
