@@ -11,7 +11,7 @@ from scipy.special import digamma, polygamma
 from scipy.stats import norm
 
 import dncbench
-from dncbench.contracts.gaussian_shards import make_shards
+from dncbench.contracts.gaussian_shards import make_shards, product_of_gaussians
 from dncbench.errors import UnknownNameError
 from dncbench.method import Shard
 from dncbench.methods._diffusion_model import (
@@ -183,13 +183,6 @@ class LogGammas:
         self.sd = np.sqrt(polygamma(1, self.shapes.sum()))
         self.skewness = polygamma(2, self.shapes.sum()) / self.sd**3
 
-    def gaussian_product(self, num_draws: int) -> np.ndarray:
-        """Draws of the product of the Gaussians with the shards' moments."""
-        precisions = 1 / self.values[:, :, 0].var(axis=1)
-        mean = precisions @ self.values[:, :, 0].mean(axis=1) / precisions.sum()
-        rng = np.random.default_rng(6)
-        return rng.normal(mean, precisions.sum() ** -0.5, (num_draws, 1))
-
     def errors(self, draws: np.ndarray) -> np.ndarray:
         """Of mean, log sd and skewness, the first in posterior sds."""
         centred = (draws - draws.mean()) / draws.std()
@@ -204,7 +197,7 @@ def test_skewed_shards_merge_to_their_product() -> None:
     # up to 0.03, 0.04 and 0.04.
     assert (np.abs(shards.errors(result.draws)) < [0.1, 0.1, 0.25]).all()
     assert result.info["warnings"] == []
-    gaussian = shards.gaussian_product(4000)
+    gaussian = product_of_gaussians(np.random.default_rng(6), shards.values, 4000)
     assert (np.abs(shards.errors(gaussian)) > [0.9, 0.15, 0.5]).all()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dncbench.contracts.gaussian_shards import make_shards
+from dncbench.contracts.gaussian_shards import make_shards, product_of_gaussians
 from dncbench.errors import UnknownNameError
 from dncbench.method import Shard
 from dncbench.methods.flow import Flow, _Product
@@ -212,14 +212,6 @@ def log_gamma(rng, shapes, rates, num_draws, dim):
     return values, shapes - rates * np.exp(values)
 
 
-def gaussian_product(values: np.ndarray) -> np.ndarray:
-    """Draws of the product of the Gaussians with the shards' moments."""
-    precisions = np.linalg.inv([np.atleast_2d(np.cov(draws.T)) for draws in values])
-    covariance = np.linalg.inv(precisions.sum(0))
-    mean = covariance @ np.einsum("sij,sj->i", precisions, values.mean(1))
-    return np.random.default_rng(5).multivariate_normal(mean, covariance, NUM_DRAWS)
-
-
 SHAPES, RATES = [0.6, 0.8, 1.0, 1.2], [0.5, 1.5, 0.7, 1.3]
 
 
@@ -240,7 +232,7 @@ def misfit(draws: np.ndarray) -> float:
 )
 def test_skewed_products_are_closer_than_gaussian_ones(method: Flow, dim: int) -> None:
     values, score = log_gamma(np.random.default_rng(6), SHAPES, RATES, NUM_DRAWS, dim)
-    gaussian = gaussian_product(values)
+    gaussian = product_of_gaussians(np.random.default_rng(5), values, NUM_DRAWS)
     messages = fitted(method, values, score if method.score_weight else None)
     draws, _ = merged(AFFINE if dim == 2 else method, messages)
     # The Gaussian product is 0.31 off. Some 0.02 is the Kolmogorov distance of 3000 exact
@@ -253,7 +245,7 @@ def test_one_dimensional_affine_flows_are_gaussians_and_say_so() -> None:
     values, _ = log_gamma(np.random.default_rng(7), SHAPES, RATES, NUM_DRAWS, 1)
     method = Flow(steps=200, layers=1, sampler="importance")
     draws, info = merged(method, fitted(method, values))
-    gaussian = gaussian_product(values)
+    gaussian = product_of_gaussians(np.random.default_rng(5), values, NUM_DRAWS)
     assert stats.ks_2samp(draws[:, 0], gaussian[:, 0]).pvalue > FALSE_ALARM
     sentences = [sentence for sentence, flags in info["warnings"].items() if np.any(flags)]
     assert sentences == ["affine layers fit a Gaussian in one dimension: set transformer=spline"]
