@@ -154,7 +154,7 @@ class Method(eqx.Module):
         """The mean that the merge of these messages aims at, where it has a closed form.
 
         A method of one round that defines it has its merged draws' worth estimated
-        (:mod:`dncbench.merging.worth`); of others, the shards' and their own sampler's is told.
+        (:mod:`dncbench.merging.jackknife`); of others, the shards' and their own sampler's is told.
         """
         raise NotImplementedError
 

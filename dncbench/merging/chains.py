@@ -11,7 +11,7 @@ _FEWEST = 20  # draws that tell how much they depend on each other
 _FALSE_ALARM = 1e-4  # of a shard whose draws are independent
 
 
-def independent_draws(chains: Float[np.ndarray, "C T d"]) -> float:
+def ess_of_chains(chains: Float[np.ndarray, "C T d"]) -> float:
     """How many independent draws those of one shard are worth, at most C T.
 
     Smallest bulk ESS over the coordinates (Vehtari et al. 2021). But an ESS of independent draws is
@@ -47,7 +47,7 @@ def join_chains(given: Given) -> list[float] | None:
     draws = given.arrays.get("values", given.arrays.get("inflated", []))
     if not draws or any(shard.ndim != 3 for shard in draws):
         return None
-    worth = [independent_draws(shard) for shard in draws]
+    worth = [ess_of_chains(shard) for shard in draws]
     for name, shards in given.arrays.items():
         apart = 2 if name == "log_density" else 3
         given.arrays[name] = [

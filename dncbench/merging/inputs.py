@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dncbench.errors import DrawsError, NotApplicableError
-from dncbench.merging.chains import independent_draws
+from dncbench.merging.chains import ess_of_chains
 from dncbench.method import Method, Shard
 from dncbench.space import Space
 
@@ -93,7 +93,7 @@ def _known_ess(shards: Shard, kept: dict[str, Any]) -> Array | None:
         return None
     if draws.ndim == 2:  # codes
         return jnp.full(draws.shape[0], float(draws.shape[1]))
-    return jnp.array([independent_draws(shard[None]) for shard in np.asarray(draws)])
+    return jnp.array([ess_of_chains(shard[None]) for shard in np.asarray(draws)])
 
 
 def coordinate(index: int | np.integer, names: Sequence[str] | None) -> str:

@@ -15,8 +15,8 @@ from dncbench.errors import ContractError, DrawsError
 from dncbench.merging.agreement import Agreement, agreement
 from dncbench.merging.executors import Asked, Executor, Local, in_numpy
 from dncbench.merging.inputs import check_draws, only_needed
+from dncbench.merging.jackknife import jackknifed_ess
 from dncbench.merging.suspicions import warnings_about
-from dncbench.merging.worth import worth
 from dncbench.method import Method, Shard
 from dncbench.space import Codes, Real, Space
 from dncbench.storage.files import canonical
@@ -112,8 +112,9 @@ def run_method(
     checked = space.check(draws, num_draws, f"method {name!r}")
     kept = {key: info.pop(key, None) for key in ("log_density", "log_probs")}
     plain = _plain_info(info, name, method, shards, num_draws)
-    if isinstance(space, Real) and (found := worth(method, shards, key, checked)) is not None:
-        plain["ess"] = min(plain["ess"], found)
+    if isinstance(space, Real):
+        found = jackknifed_ess(method, shards, key, checked)
+        plain["ess"] = plain["ess"] if found is None else min(plain["ess"], found)
     with np.errstate(all="ignore"):  # squares of draws may be no numbers, and say nothing then
         agreed = _agreement(method, shards) if isinstance(space, Real) else None
         if not isinstance(space, Codes):

@@ -10,7 +10,7 @@ import dncbench.methods.consensus
 import dncbench.methods.parametric
 import dncbench.methods.swiss
 from dncbench.merging.agreement import Agreement, agreement
-from dncbench.merging.chains import independent_draws
+from dncbench.merging.chains import ess_of_chains
 
 NUM_SHARDS, NUM_DRAWS = 4, 500
 
@@ -143,7 +143,7 @@ def test_a_chain_that_hardly_moved_does_not_contradict() -> None:
     draws = rng.standard_normal((NUM_SHARDS, NUM_DRAWS, 10))
     for t in range(1, NUM_DRAWS):
         draws[:, t] = 0.98 * draws[:, t - 1] + np.sqrt(1 - 0.98**2) * draws[:, t]
-    found = agreement(draws, np.array([independent_draws(shard[None]) for shard in draws]))
+    found = agreement(draws, np.array([ess_of_chains(shard[None]) for shard in draws]))
     assert found is None or not found.contradicts
 
 

@@ -20,7 +20,7 @@ MOST_GROUPS = 20
 _BY_DRAW = ("values", "log_density", "score", "inflated")
 
 
-def worth(
+def jackknifed_ess(
     method: Method, shards: Shard, key: PRNGKeyArray, draws: Float[np.ndarray, "num_draws d"]
 ) -> float | None:
     """How many independent draws of the posterior would have a mean that is as far off.

@@ -7,7 +7,7 @@ import pytest
 import dncbench
 from dncbench.contracts.gaussian_shards import GaussianShards, make_shards
 from dncbench.errors import DrawsError
-from dncbench.merging.chains import independent_draws
+from dncbench.merging.chains import ess_of_chains
 from dncbench.sampling.diagnostics import ess_bulk
 
 DIM, NUM_SHARDS, NUM_DRAWS, REPEATS = 10, 12, 1000, 20
@@ -93,7 +93,7 @@ def test_draws_that_depend_on_one_another_are_worth_less(method: str) -> None:
 def test_independent_draws_are_worth_their_number(num_draws: int) -> None:
     """An estimate of an ESS, the smallest of some coordinates', would be far below it."""
     rng = np.random.default_rng(10)
-    worth = np.array([independent_draws(rng.standard_t(3, (1, num_draws, 8))) for _ in range(80)])
+    worth = np.array([ess_of_chains(rng.standard_t(3, (1, num_draws, 8))) for _ in range(80)])
     # Of 80 shards two are taken for chains once in 30 000 such tests.
     assert np.sum(worth < num_draws) <= 1
 
@@ -123,8 +123,8 @@ def test_chains_are_known_by_what_is_told_of_them() -> None:
     chains = autoregressive(np.random.default_rng(8), (4, 500, 2), 0.9)
     joined = chains.reshape(1, 2000, 2)
     for rows in (chains, joined):
-        assert independent_draws(rows) == ess_bulk(rows).min()
-    assert independent_draws(chains) != independent_draws(joined)
+        assert ess_of_chains(rows) == ess_bulk(rows).min()
+    assert ess_of_chains(chains) != ess_of_chains(joined)
 
 
 def test_chains_that_disagree_are_worth_little() -> None:
