@@ -36,6 +36,13 @@ _PACKAGES: dict[Kind, str] = {
 }
 _PACKAGE_ROOT = Path(__file__).parent
 
+SHAPES = {
+    "glm": "generalised linear models, all log-concave",
+    "log-concave": "other log-concave posteriors",
+    "not log-concave": "posteriors that are not log-concave",
+}
+"""Classes of posteriors, over which the summary has means of their own."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -57,6 +64,10 @@ class Entry:
         accurate: cheaper settings than the defaults with which a method is as accurate as
             the laws of accuracy ask; "" for the defaults.
         dataset: folder of the real data set that a problem needs; "" for none.
+        repeats: setting of a problem whose values repeat one experiment; "" for none.
+        shape: of a problem's posterior, one of :data:`SHAPES`; "" where nobody says.
+        ours: whether a method was devised by this project, and not taken from elsewhere.
+        developed_on: problems that a method's settings were chosen on.
         reads: what a metric reads of its samples.
         log: whether a metric is a logarithm already, so that its excess over what perfect
             draws read counts, and no ratio to it.
@@ -77,6 +88,10 @@ class Entry:
     small: str = ""
     accurate: str = ""
     dataset: str = ""
+    repeats: str = ""
+    shape: str = ""
+    ours: bool = False
+    developed_on: tuple[str, ...] = ()
     reads: tuple[str, ...] = ("values",)
     log: bool = False
     then: "Entry | None" = None
@@ -113,6 +128,8 @@ def register_problem(
     control: bool = False,
     small: str = "",
     dataset: str = "",
+    repeats: str = "",
+    shape: str = "",
 ) -> Callable[[type[T]], type[T]]:
     """Register a subclass of :class:`dncbench.Problem` under ``name``.
 
@@ -124,12 +141,29 @@ def register_problem(
         control: True for one whose subposteriors do not multiply to its posterior, on purpose.
         small: settings, written as in brackets, that make it small enough for the laws.
         dataset: folder of the real data set that it needs, below ``DNCBENCH_DATA``.
+        repeats: a setting, such as the number of a simulated data set, whose values repeat one
+            experiment: they share a board, as splits do.
+        shape: of its posterior, one of :data:`SHAPES`; "" leaves it out of their means.
 
     Raises:
-        ContractError: the name is taken, or the class misses part of its contract.
+        ContractError: the name is taken, there is no such shape, or the class misses part of its
+            contract.
     """
+    if shape and shape not in SHAPES:
+        raise ContractError(
+            f"problem {name!r}: shape is {shape!r}{nearest(shape, SHAPES)}; known: "
+            + ", ".join(SHAPES)
+        )
     return _class_decorator(
-        "problem", name, version, ranked=ranked, control=control, small=small, dataset=dataset
+        "problem",
+        name,
+        version,
+        ranked=ranked,
+        control=control,
+        small=small,
+        dataset=dataset,
+        repeats=repeats,
+        shape=shape,
     )
 
 
@@ -141,6 +175,8 @@ def register_method(
     control: bool = False,
     small: str = "",
     accurate: str = "",
+    ours: bool = False,
+    developed_on: tuple[str, ...] = (),
 ) -> Callable[[type[T]], type[T]]:
     """Register a subclass of :class:`dncbench.Method` under ``name``.
 
@@ -154,6 +190,8 @@ def register_method(
         small: settings, written as in brackets, with which laws that need no accuracy try it.
         accurate: likewise, with which laws of accuracy try it, where the defaults take long;
             by default those.
+        ours: True for a method of this project's own, of which boards say so.
+        developed_on: names of the problems that its settings were chosen on; boards say that too.
 
     Raises:
         ContractError: the name is taken, or the class misses part of its contract.
@@ -166,6 +204,8 @@ def register_method(
         control=control,
         small=small,
         accurate=accurate,
+        ours=ours,
+        developed_on=developed_on,
     )
 
 

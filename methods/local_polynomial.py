@@ -90,7 +90,7 @@ class Basis:
         return jnp.prod(table[self.exponents, jnp.arange(len(u))[None, :]], axis=1)
 
 
-@register_method("local-polynomial", version=1)
+@register_method("local-polynomial", version=1, ours=True)
 class LocalPolynomial(Method):
     """Iterated local regression of log densities and scores on polynomials; d <= 5.
 

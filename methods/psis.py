@@ -20,9 +20,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from dncbench.draws import Arrays, systematic
 from dncbench.errors import DrawsError
-from dncbench.merging.importance import UNTRUSTED, smooth
+from dncbench.merging.importance import smooth
 from dncbench.method import Method, Shard
 from dncbench.registry import register_correction
+from dncbench.storage.ratios import UNTRUSTED
 
 _DEGREES = 5.0
 

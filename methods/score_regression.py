@@ -39,6 +39,7 @@ from dncbench.registry import register_method
 
 _POINTS = 2_000  # merged draws at which the shards answer in the second round
 _LARGE_LOSS = 0.05  # of 1: log-concave shards reach 0.01, a banana stays above 1
+_NO_FIT = 1.0  # as much as a Gaussian's scores hold themselves
 _FAR = 12.0  # whitened units beyond the sqrt(d) of a Gaussian: the surrogate runs off
 _KEEP_FIRST = 0.9  # effective share from which the first round's surrogate needs no other
 
@@ -66,7 +67,14 @@ class _Server(NamedTuple):
     points: Float[Array, "P d"]
 
 
-@register_method("score-regression", version=1, variants=("rounds=2",), small="steps=50")
+@register_method(
+    "score-regression",
+    version=1,
+    variants=("rounds=2",),
+    small="steps=50",
+    ours=True,
+    developed_on=("spambase",),
+)
 class ScoreRegression(Method):
     """Ridge-function log densities fitted to the stored scores, summed and sampled.
 
@@ -238,14 +246,21 @@ def _told(
     first: _Message, sampled: dict[str, Array], second: dict[str, Array], dim: int
 ) -> dict[str, Any]:
     """What the merge reports of its training and of its sampling."""
+    unexplained = second.get("second_loss", jnp.max(first.loss))
     return {
         "loss": jnp.max(first.loss),
         "learning_curve": learning_curve(first.losses),
         **second,
         **sampled,
+        "unreliable": {
+            "training loss above 1, twenty times what a fit of the right family leaves": (
+                unexplained > _NO_FIT
+            )
+        },
         "warnings": {
-            "training loss above 0.05: the subposterior is not of this family "
-            "(try family=free or family=mlp)": first.loss > _LARGE_LOSS,
+            "training loss above 0.05: the subposterior is not of this family; rounds=2 asks the "
+            "shards again where the merged draws are, and another family alone does not help "
+            "where none of them has draws": first.loss > _LARGE_LOSS,
             "merged draws run off to where no shard has draws": (
                 sampled["furthest"] > dim**0.5 + _FAR
             ),

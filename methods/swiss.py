@@ -88,7 +88,7 @@ class Swiss(_AffineMaps):
         return 1.0 / num_shards
 
 
-@register_method("swiss-product", version=1)
+@register_method("swiss-product", version=1, ours=True)
 class SwissProduct(_AffineMaps):
     """SwISS's affine maps applied to plain subposterior draws: another estimator.
 

@@ -16,7 +16,7 @@ _NOISE = (10.0, 5.0)
 _TRUE = (0.5, 0.25)
 
 
-@register_problem("banana", version=1)
+@register_problem("banana", version=1, shape="not log-concave")
 class Banana(Posterior):
     """Rosenbrock-type curvature in two dimensions, 4 shards of bananas apart from each other.
 

@@ -20,7 +20,7 @@ _VARIANCE = 0.2
 _CHECKSUM = (-11.87691, 599.36624, 0.759829)
 
 
-@register_problem("gaussian-mixture", version=1)
+@register_problem("gaussian-mixture", version=1, shape="not log-concave")
 class GaussianMixture(Posterior):
     """Means of a three-component mixture, 4 shards: six symmetric modes, shards disagree.
 

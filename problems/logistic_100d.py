@@ -25,7 +25,7 @@ _CHECKSUMS = (
 )
 
 
-@register_problem("logistic-100d", version=1)
+@register_problem("logistic-100d", version=1, repeats="dataset", shape="glm")
 class Logistic100d(Logistic):
     """100 parameters, 1000 observations, 4 shards: few observations for each parameter.
 

@@ -14,7 +14,7 @@ _CHUNK = 50_000
 _COEFFICIENTS = (-2.0, 1.0, -1.0, 0.5, -0.5)
 
 
-@register_problem("logistic-tall", version=1, small="num_observations=2000")
+@register_problem("logistic-tall", version=1, small="num_observations=2000", shape="glm")
 class LogisticTall(LogisticRegression):
     """Five parameters, a million observations, 8 shards: the full-data sampler is what costs.
 

@@ -15,7 +15,7 @@ _SHAPE, _RATE = 2.0, 1.0
 _EFFECT = 1.0
 
 
-@register_problem("poisson-regression", version=1)
+@register_problem("poisson-regression", version=1, shape="glm")
 class PoissonRegression(Posterior):
     """Log-linear Poisson regression on a factor, 4 shards: skewed and correlated, of any size.
 

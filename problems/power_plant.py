@@ -40,7 +40,7 @@ _POWER_PLANT = Dataset(
 )
 
 
-@register_problem("power-plant", version=1, dataset="power_plant")
+@register_problem("power-plant", version=1, dataset="power_plant", shape="not log-concave")
 class PowerPlant(Posterior):
     """Electrical output from weather with t(5) errors, 9568 hours, 8 shards: d = 6.
 

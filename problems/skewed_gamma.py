@@ -15,7 +15,7 @@ _RATES = (0.3, 0.5, 0.8, 1.2, 2.0)
 _SHAPE, _RATE = 2.0, 1.0
 
 
-@register_problem("skewed-gamma", version=1)
+@register_problem("skewed-gamma", version=1, shape="log-concave")
 class SkewedGamma(Posterior):
     """Five Poisson rates from few counts, 4 shards: skewed marginals, constrained parameters.
 

@@ -48,7 +48,7 @@ class _FourShards(LogisticRegression):
     columns: ClassVar = _COLUMNS
 
 
-@register_problem("spambase", version=1, dataset="spambase")
+@register_problem("spambase", version=1, dataset="spambase", shape="glm")
 class Spambase(_FourShards):
     """Spam or not, from 57 word, character and capital-run frequencies: d = 58, 4 shards.
 
@@ -80,7 +80,7 @@ class Spambase(_FourShards):
         return {"x": with_intercept(jnp.asarray(table[:, :-1])), "y": jnp.asarray(table[:, -1])}
 
 
-@register_problem("spambase-twin", version=1)
+@register_problem("spambase-twin", version=1, shape="glm")
 class SpambaseTwin(_FourShards):
     """Synthetic data of spambase's shape with known parameters; needs no download.
 

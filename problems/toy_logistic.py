@@ -15,7 +15,7 @@ _PUBLISHED = 990  # 15 shards of 66
 _CHECKSUMS = {"x": (1520.4292, 2234.0631, 744.51711), "y": (90.0, 90.0, 44.884848)}
 
 
-@register_problem("toy-logistic", version=1)
+@register_problem("toy-logistic", version=1, shape="glm")
 class ToyLogistic(LogisticRegression):
     """Two-parameter logistic regression, few positives, 15 shards: skewed subposteriors.
 

@@ -7,7 +7,8 @@ import pytest
 from handmade import REPOSITORY
 
 from dncbench import load_plugin, run
-from dncbench.boards.leaderboard import Board, boards
+from dncbench.boards.board import Board
+from dncbench.boards.leaderboard import boards
 from dncbench.configure import configure
 from dncbench.precision import derive_key
 from dncbench.problem import load_data

@@ -6,13 +6,15 @@ figures made under different terms are never in one table.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from dncbench import registry
-from dncbench.boards.ranking import Figures, resample, standings, tie_groups
+from dncbench.boards.board import UNCERTIFIED, Board, Reading, Row, Score, shared_splits
+from dncbench.boards.pooling import board_terms, repetition, split_of
+from dncbench.boards.ranking import MIN_SPLITS, Figures, resample, standings, tie_groups
 from dncbench.boards.versions import current_ids, is_current, is_fresh
 from dncbench.storage.identity import REFERENCE_TRACK, Terms, identity_of, name_of
+from dncbench.storage.ratios import misses_posterior
 from dncbench.storage.records import SCORED, by_earlier_rules, latest
 from dncbench.storage.seals import not_sealed
 from dncbench.storage.text import one_line
@@ -21,100 +23,6 @@ _LOG_2 = math.log(2)
 
 MAX_OTHER_LOAD = 0.25
 """Cores that other work may keep busy before a record's seconds stay off the board."""
-
-
-@dataclass
-class Score:
-    """One metric of one method over the splits.
-
-    Attributes:
-        mean: over splits.
-        sd: between splits (divisor n - 1); None for a single split.
-        standard_error: Monte Carlo standard error of the mean, from the draws' ESS.
-        rank: interval of the rank among the board's merges; None for the reference, for a
-            merge that is unreliable, where splits are missing, and where it was not asked for.
-        group: 1 for the best and what cannot be told from it, and so on; None as ``rank``.
-        at_floor: within two floor sds of what perfect draws read.
-        unreliable: the merge's own sampling did not converge in some split.
-    """
-
-    mean: float
-    sd: float | None
-    standard_error: float
-    rank: tuple[int, int] | None = None
-    group: int | None = None
-    at_floor: bool = False
-    unreliable: bool = False
-
-    @property
-    def best(self) -> bool:
-        """Best of the board, or not to be told from it."""
-        return self.group == 1
-
-
-@dataclass
-class Row:
-    """One method on one board.
-
-    Attributes:
-        method, track: what it is called, and what it was allowed to use.
-        splits: how many have figures.
-        scores: by metric id.
-        overall: doublings above the noise floor: log2(figure / floor), not below 0, mean
-            over the board's metrics with equal weights.
-        doublings: the same for each split, with its Monte Carlo standard error.
-        states: how many splits failed, and so on; empty where all is well.
-        tried: the splits of which there is any record.
-        seconds: means over splits, by phase.
-        bytes: mean over splits of what crossed the network.
-        memory_mib: what its largest compiled program needs, by XLA's account: arguments,
-            results and intermediates; None where no record says.
-        k_hat: largest Pareto k-hat over splits; None where the method has no density.
-        notes: failures, warnings and the like.
-    """
-
-    method: str
-    track: str
-    splits: int = 0
-    scores: dict[str, Score] = field(default_factory=dict)
-    overall: Score | None = None
-    doublings: dict[int, tuple[float, float]] = field(default_factory=dict)
-    states: list[str] = field(default_factory=list)
-    tried: list[int] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    bytes: int | None = None
-    memory_mib: float | None = None
-    k_hat: float | None = None
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Board:
-    """One problem's table.
-
-    Attributes:
-        terms: that every row was made under.
-        headline: names of the metrics that its problem is judged by, in their order.
-        metrics: metric ids, in column order.
-        ranking: those of them that decide the order.
-        floor: for each metric the mean and sd between sets of reference draws.
-        grade: of the reference.
-        rows: best first.
-        stale: records left out because the meaning of an id changed since.
-        unsealed: how many of its records have no seal.
-        earlier_rules: how many of them tell errors by earlier rules.
-    """
-
-    terms: Terms
-    headline: list[str]
-    metrics: list[str]
-    ranking: list[str]
-    floor: dict[str, dict[str, float]]
-    grade: str
-    rows: list[Row]
-    stale: int = 0
-    unsealed: int = 0
-    earlier_rules: int = 0
 
 
 def boards(
@@ -178,12 +86,13 @@ def _by_terms(
             continue
         if kept_tracks is not None and record["track"] not in kept_tracks:
             continue
-        fresh, stale = found.get(identity.terms, ([], 0))
+        terms = board_terms(identity)
+        fresh, stale = found.get(terms, ([], 0))
         if is_fresh(identity, current):
             fresh.append(record)
         else:
             stale += 1
-        found[identity.terms] = fresh, stale
+        found[terms] = fresh, stale
     return dict(sorted(found.items()))
 
 
@@ -216,38 +125,42 @@ def _board(
         },
         key=lambda metric: (places.get(name_of(metric), 9), metric),
     )
-    floor = {
-        metric: record["metrics"][metric]["noise_floor"]
-        for record in scored
-        for metric in metrics
-        if metric in record["metrics"]
-    }
     figures = {
         method: {metric: by_split(group, metric) for metric in metrics}
         for method, group in by_method.items()
     }
+    grade = max((record["reference"]["grade"] for record in records), default="?")
     rows = {method: _row(method, group, figures[method]) for method, group in by_method.items()}
+    unranked = _why_unranked(grade, rows, figures)
+    floor = {metric: _mean_floor(scored, metric) for metric in metrics}
+    logs = {entry.name for entry in registry.entries("metric") if entry.log}
+    is_log = {metric: name_of(metric) in logs for metric in metrics}
     for metric in metrics:
         scores = {name: row.scores[metric] for name, row in rows.items() if metric in row.scores}
-        _rank(scores, {name: own[metric] for name, own in figures.items()}, rows, by_metric)
+        if not unranked:
+            own = {
+                name: _doublings(each, {metric: is_log[metric]}) or _plain(each[metric])
+                for name, each in figures.items()
+            }
+            _rank(scores, own, rows, by_metric)
         for score in scores.values():
-            score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
+            at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
+            score.at_floor = at_floor and grade != UNCERTIFIED
     ranked_by = wanted or headline
     ranking = [metric for metric in metrics if name_of(metric) in ranked_by]
-    logs = {entry.name for entry in registry.entries("metric") if entry.log}
-    # A floor of zero has no multiples, but that of a logarithm has.
-    levels = {
-        metric: (floor[metric]["mean"], name_of(metric) in logs)
+    counted = {
+        metric: is_log[metric]
         for metric in ranking
-        if name_of(metric) in logs or floor[metric]["mean"] > 0.0
+        # A floor of zero has no multiples, but that of a logarithm has.
+        if is_log[metric] or floor[metric]["mean"] > 0.0
     }
     for name, row in rows.items():
-        row.doublings = _doublings(figures[name], levels)
+        row.doublings = _doublings(figures[name], counted)
         if row.doublings:
             row.overall = _score(list(row.doublings.values()), row)
     overall = {name: row.overall for name, row in rows.items() if row.overall is not None}
-    _rank(overall, {name: row.doublings for name, row in rows.items()}, rows, True)
-    grades = {record["reference"]["grade"] for record in records}
+    if not unranked:
+        _rank(overall, {name: row.doublings for name, row in rows.items()}, rows, True)
 
     def order(row: Row) -> tuple:
         return (
@@ -263,12 +176,43 @@ def _board(
         metrics,
         ranking,
         floor,
-        max(grades, default="?"),
+        grade,
         sorted(rows.values(), key=order),
+        sorted({each for record in records if (each := repetition(record))}),
+        unranked,
         stale,
         not_sealed(records),
         by_earlier_rules(records),
     )
+
+
+def _why_unranked(
+    grade: str, rows: dict[str, Row], figures: dict[str, dict[str, dict[str, Reading]]]
+) -> str:
+    """Why a board gives no ranks; "" where it does."""
+    if grade == UNCERTIFIED:
+        return "the reference is not certified (grade C): what perfect draws read is not known"
+    solved = {split for own in figures.values() for each in own.values() for split in each}
+    number = len(solved & shared_splits(rows.values()))
+    if solved and number < MIN_SPLITS:
+        return (
+            f"ranks need {MIN_SPLITS} splits that most methods have, and here are {number}: run "
+            f"them with --splits {MIN_SPLITS}"
+        )
+    return ""
+
+
+def _mean_floor(records: list[dict[str, Any]], metric: str) -> dict[str, float]:
+    """A metric's floor; the mean over repetitions, which have references of their own."""
+    by_repetition = {
+        repetition(record): record["metrics"][metric]["noise_floor"]
+        for record in records
+        if metric in record["metrics"]
+    }
+    floors = list(by_repetition.values())
+    if len(floors) == 1:
+        return dict(floors[0])
+    return {name: sum(floor[name] for floor in floors) / len(floors) for name in floors[0]}
 
 
 def by_label(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -279,18 +223,16 @@ def by_label(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]
     return found
 
 
-def _row(
-    method: str, records: list[dict[str, Any]], figures: dict[str, dict[int, tuple[float, float]]]
-) -> Row:
+def _row(method: str, records: list[dict[str, Any]], figures: dict[str, dict[str, Reading]]) -> Row:
     scored = [record for record in records if record["status"] in SCORED]
     row = Row(method, records[0]["track"], len(scored))
-    row.tried = sorted(record["identity"]["split"]["index"] for record in records)
+    row.tried = sorted(map(split_of, records))
     for metric, own in figures.items():
         if own:
-            row.scores[metric] = _score(list(own.values()), row)
-    if any(record["status"] == "unreliable" for record in scored):
-        for score in row.scores.values():
-            score.unreliable = True
+            row.scores[metric] = _score(list(_plain(own).values()), row)
+    for score in row.scores.values():
+        score.unreliable = any(record["status"] == "unreliable" for record in scored)
+        score.misfit = any(misses_posterior(record.get("importance")) for record in scored)
     timed = [record for record in scored if (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD]
     for phase in timed[0]["seconds"] if timed else ():
         spent = [record["seconds"][phase] for record in timed]
@@ -303,8 +245,10 @@ def _row(
         row.bytes = round(sum(record["bytes_communicated"] for record in scored) / len(scored))
     needed = [max(record.get("memory_bytes", {}).values(), default=0) for record in scored]
     row.memory_mib = max(needed) / 2**20 if any(needed) else None
-    k_hats = [(record.get("importance") or {}).get("k_hat") for record in scored]
-    row.k_hat = max((k_hat for k_hat in k_hats if k_hat is not None), default=None)
+    ratios = [record.get("importance") or {} for record in scored]
+    known = [each for each in ratios if each.get("k_hat") is not None]
+    row.k_hat = max((each["k_hat"] for each in known), default=None)
+    row.ess_share = min((each["ess_share"] for each in known), default=None)
     if len(timed) < len(scored):
         row.notes.append(f"{len(scored) - len(timed)} timed beside other work")
     for status in ("failed", "timeout", "not applicable", "unreliable"):
@@ -313,8 +257,8 @@ def _row(
             row.states.append(f"{len(reasons)} {status}")
             row.notes.append(f"{len(reasons)} {status}: {one_line(reasons[0])}")
     warned = [record["warnings"] for record in scored if record.get("warnings")]
-    if warned:
-        row.notes.append(f"{len(warned)} with warnings, e.g. {one_line(warned[0][0])}")
+    row.warned = len(warned)
+    row.warnings = list(dict.fromkeys(one_line(each) for sentences in warned for each in sentences))
     return row
 
 
@@ -324,7 +268,8 @@ def _score(figures: list[tuple[float, float]], row: Row) -> Score:
     if len(figures) > 1:
         sd = math.sqrt(sum((value - mean) ** 2 for value, _ in figures) / (len(figures) - 1))
     unreliable = any(score.unreliable for score in row.scores.values())
-    return Score(mean, sd, standard_error, unreliable=unreliable)
+    misfit = any(score.misfit for score in row.scores.values())
+    return Score(mean, sd, standard_error, unreliable=unreliable, misfit=misfit)
 
 
 def _mean_of(figures: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -336,7 +281,11 @@ def _mean_of(figures: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def _rank(
     scores: dict[str, Score], figures: Figures, rows: dict[str, Row], intervals: bool
 ) -> None:
-    """Give every reliable merge its tie group, and its rank interval if wanted."""
+    """Give every reliable merge its tie group, and its rank interval if wanted.
+
+    A merge whose density misses the posterior has neither, but takes its place among the others:
+    those that have no density to be looked at must not gain by it.
+    """
     merges = {
         name: figures[name]
         for name, score in scores.items()
@@ -345,42 +294,50 @@ def _rank(
     resampled = resample(merges)
     if not intervals:
         for name, group in tie_groups(resampled).items():
-            scores[name].group = group
+            scores[name].group = None if scores[name].misfit else group
         return
     for name, standing in standings(resampled).items():
-        scores[name].rank, scores[name].group = standing.rank, standing.group
+        if not scores[name].misfit:
+            scores[name].rank, scores[name].group = standing.rank, standing.group
 
 
-def by_split(records: list[dict[str, Any]], metric: str) -> dict[int, tuple[float, float]]:
-    """A method's figures and their standard errors, by split, where it has any."""
+def by_split(records: list[dict[str, Any]], metric: str) -> dict[str, Reading]:
+    """A method's figures by split, where it has any."""
     return {
-        record["identity"]["split"]["index"]: (
+        split_of(record): Reading(
             record["metrics"][metric]["value"],
             record["metrics"][metric]["standard_error"],
+            record["metrics"][metric]["noise_floor"]["mean"],
         )
         for record in records
         if record["status"] in SCORED and metric in record["metrics"]
     }
 
 
+def _plain(readings: dict[str, Reading]) -> dict[str, tuple[float, float]]:
+    return {split: (each.value, each.standard_error) for split, each in readings.items()}
+
+
 def _doublings(
-    figures: dict[str, dict[int, tuple[float, float]]], levels: dict[str, tuple[float, bool]]
-) -> dict[int, tuple[float, float]]:
+    figures: dict[str, dict[str, Reading]], is_log: dict[str, bool]
+) -> dict[str, tuple[float, float]]:
     """Doublings above the floor, and their standard errors, by split.
 
-    Every metric has the same weight; splits that lack one of them are left out. A metric that
-    is a logarithm already counts by its excess over the floor: a held-out log predictive density
-    that is log 2 worse is one doubling.
+    Every metric has the same weight; splits that lack one of them are left out, and those where
+    a floor of zero has no multiples. A metric that is a logarithm already counts by its excess over
+    the floor: a held-out log predictive density that is log 2 worse is one doubling.
 
     Args:
         figures: of one method, by metric and split.
-        levels: by metric the mean of its floor, and whether it is a logarithm.
+        is_log: the metrics that count, and whether each is a logarithm.
     """
-    found: dict[int, list[tuple[float, float]]] = {}
-    for metric, (lowest, is_log) in levels.items():
-        for split, (value, error) in figures[metric].items():
+    found: dict[str, list[tuple[float, float]]] = {}
+    for metric, log in is_log.items():
+        for split, (value, error, lowest) in figures[metric].items():
+            if not (log or lowest > 0.0):
+                continue
             above = max(value, lowest)
-            doublings = (above - lowest) / _LOG_2 if is_log else math.log2(above / lowest)
-            scale = 1.0 if is_log else above
+            doublings = (above - lowest) / _LOG_2 if log else math.log2(above / lowest)
+            scale = 1.0 if log else above
             found.setdefault(split, []).append((doublings, error / (scale * _LOG_2)))
-    return {split: _mean_of(each) for split, each in found.items() if len(each) == len(levels)}
+    return {split: _mean_of(each) for split, each in found.items() if len(each) == len(is_log)}

@@ -3,8 +3,10 @@
 All methods see the same splits, so a resample takes the same splits for all of them, and
 what makes a split hard drops out of comparisons. Five splits are few: a bootstrap of n
 means has too small a spread by sqrt((n - 1) / n), and normal quantiles where Student's t
-are due. Both are put right by one factor, exact for normal figures. Two splits say too
-little about their spread; then, as always, the figures' own Monte Carlo errors are added.
+are due. Both are put right by one factor, exact for normal figures. The figures' own Monte
+Carlo errors are added. One or two splits do not tell how much figures differ between splits,
+which is most of what is to be known: intervals from the Monte Carlo errors alone hold the true
+rank in 40 to 80 of 100 simulated studies. They give no ranks.
 """
 
 import functools
@@ -18,6 +20,9 @@ from scipy.special import ndtri, stdtrit
 
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 4_000
+
+MIN_SPLITS = 3
+"""Splits that ranks need."""
 
 _MOST_REPEATING = 8
 """Splits; of more than that few choices come twice."""
@@ -48,7 +53,8 @@ class Standing:
     Attributes:
         rank: lowest and highest rank of the interval that holds ``CONFIDENCE`` of the resamples.
         group: 1 for the best method and what cannot be told from it, 2 for the best of
-            the others and what cannot be told from that, and so on.
+            the others and what cannot be told from that, and so on. Of two others in a group it
+            may well be known which is better: each is compared with the best of the group alone.
     """
 
     rank: tuple[int, int]
@@ -59,7 +65,7 @@ def resample(figures: Figures, seed: int = 0) -> Resampled:
     """Paired bootstrap over the splits that all methods have.
 
     A method that lacks a split which most others have is left out rather than compared on
-    other terms.
+    other terms. Of fewer than :data:`MIN_SPLITS` splits nothing is resampled, and no method named.
 
     Args:
         figures: see :data:`Figures`.
@@ -68,18 +74,15 @@ def resample(figures: Figures, seed: int = 0) -> Resampled:
     everywhere = _common(figures)
     names = tuple(sorted(name for name in figures if everywhere <= set(figures[name])))
     splits = sorted(everywhere, key=repr)
-    if not splits or not names:
+    if len(splits) < MIN_SPLITS or not names:
         return Resampled((), np.empty(0), np.empty((NUM_RESAMPLES, 0)))
     pairs = np.array([[figures[name][split] for split in splits] for name in names], float)
     values, errors = pairs[..., 0], pairs[..., 1]
     number = len(splits)
     centre = values.mean(1)
     chosen, which, normal = _chance(seed, number, len(names))
-    chances = centre[np.newaxis]
-    if number > 2:
-        by_split = np.ascontiguousarray(values.T)
-        deviations = sum(by_split[row] for row in chosen) / number - centre
-        chances = centre + _widening(number) * deviations
+    by_split = np.ascontiguousarray(values.T)
+    chances = centre + _widening(number) * (sum(by_split[row] for row in chosen) / number - centre)
     noise = np.sqrt(np.sum(errors**2, 1)) / number
     return Resampled(names, centre, chances[which] + noise * normal)
 
@@ -91,20 +94,17 @@ def _chance(
     """Chance, which tables of one size share.
 
     Returns:
-        (n, K) choices of splits with repetition, of which five splits have 126; two have one.
+        (n, K) choices of splits with repetition, of which five splits have 126.
         (B,) which of the choices each resample is.
         (B, M) normal numbers.
     """
     rng = np.random.default_rng(seed)
-    if splits <= 2:
-        choices, which = np.arange(splits)[np.newaxis], np.zeros(NUM_RESAMPLES, int)
-    else:
-        choices = np.sort(rng.integers(splits, size=(NUM_RESAMPLES, splits)), axis=1)
-        which = np.arange(NUM_RESAMPLES)
-        if splits <= _MOST_REPEATING:
-            in_digits = choices @ splits ** np.arange(splits)
-            _, first, which = np.unique(in_digits, return_index=True, return_inverse=True)
-            choices = choices[first]
+    choices = np.sort(rng.integers(splits, size=(NUM_RESAMPLES, splits)), axis=1)
+    which = np.arange(NUM_RESAMPLES)
+    if splits <= _MOST_REPEATING:
+        in_digits = choices @ splits ** np.arange(splits)
+        _, first, which = np.unique(in_digits, return_index=True, return_inverse=True)
+        choices = choices[first]
     return choices.T, which, rng.standard_normal((NUM_RESAMPLES, methods))
 
 

@@ -5,10 +5,11 @@ floor do (``Row.overall`` of :mod:`dncbench.boards.leaderboard`). Boards of one 
 sets, two spaces) share the weight of one. A method that has no figure somewhere would gain
 by it, so there are two means: over the problems that every method solved, and over all of
 them, where whoever failed or does not apply in a split gets the worst figure there. A method
-that was not even tried on some board is left out, and said to be.
+that was not even tried on some board is left out, and said to be. Boards that rank nothing, of too
+few splits or an uncertified reference, have no share in it. How a method does depends on what it
+is tried on: classes of posteriors (:data:`dncbench.registry.SHAPES`) have means of their own.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,9 +17,15 @@ import numpy as np
 from jaxtyping import Float
 
 from dncbench import registry
-from dncbench.boards.leaderboard import Board, Row
-from dncbench.boards.ranking import Resampled, resample, standings
+from dncbench.boards.board import Board, Row, shared_splits
+from dncbench.boards.ranking import MIN_SPLITS, Resampled, resample, standings
 from dncbench.storage.identity import REFERENCE_TRACK
+
+GLM, NOT_LOG_CONCAVE = "glm", "not log-concave"
+"""Of :data:`dncbench.registry.SHAPES`."""
+
+REAL = frozenset({"unconstrained", "natural"})
+"""Spaces whose boards are put together."""
 
 
 @dataclass
@@ -35,6 +42,8 @@ class Line:
         mean_rank: weighted mean of its rank on the boards, imputed likewise.
         rank: 95% interval of its rank by ``imputed``.
         group: tie group by ``imputed``.
+        by_class: the weighted mean over the boards of each class of :attr:`Summary.classes`,
+            imputed likewise.
     """
 
     method: str
@@ -46,6 +55,7 @@ class Line:
     mean_rank: float = float("nan")
     rank: tuple[int, int] = (0, 0)
     group: int = 0
+    by_class: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,41 +64,49 @@ class Summary:
 
     Attributes:
         budget, seed: of all boards.
-        metrics: ids that the figures were made from, with equal weights.
+        metrics: for each board the ids that its figures were made from, with equal weights.
         boards: a title for each.
         weights: of each board; they sum to one.
         complete: numbers of the boards on which every method has figures.
         lines: best first.
+        classes: by name the numbers of the boards of a class of posteriors.
+        unranked: titles of the boards that have no share, and why.
         left_out: methods that were not run on every board, with the number of boards they lack.
     """
 
     budget: str
     seed: int
-    metrics: list[str]
+    metrics: list[list[str]]
     boards: list[str]
     weights: list[float]
     complete: list[int]
     lines: list[Line] = field(default_factory=list)
+    classes: dict[str, list[int]] = field(default_factory=dict)
+    unranked: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
 
 
 def summaries(boards: Sequence[Board]) -> list[Summary]:
-    """A summary for each budget, seed and choice of metrics of which there are two boards or more.
+    """A summary for each budget, seed and kind of space of which two boards or more rank merges.
 
     Problems that are registered as not ranked have no share in it.
     """
-    grouped: dict[tuple[str, int, tuple[str, ...]], list[Board]] = {}
+    grouped: dict[tuple[str, int, str], list[Board]] = {}
     unranked = {entry.name for entry in registry.entries("problem") if not entry.ranked}
     for board in boards:
-        splits = _splits(board)
-        solved = any(splits & row.doublings.keys() for row in _merges(board))
-        if solved and _name(board) not in unranked:
-            alike = board.terms.budget, board.terms.seed, tuple(board.ranking)
-            grouped.setdefault(alike, []).append(board)
-    return [_summarise(group) for group in grouped.values() if len(group) > 1]
+        if _worst(board) and _name(board) not in unranked:
+            space = "real" if board.terms.space in REAL else board.terms.space
+            grouped.setdefault((board.terms.budget, board.terms.seed, space), []).append(board)
+    made = []
+    for group in grouped.values():
+        reasons = {title_of(board): board.unranked or _too_few(board) for board in group}
+        ranked = [board for board in group if not reasons[title_of(board)]]
+        if len(ranked) > 1:
+            made.append(_summarise(ranked, {title: why for title, why in reasons.items() if why}))
+    return made
 
 
-def _summarise(boards: list[Board]) -> Summary:
+def _summarise(boards: list[Board], unranked: dict[str, str]) -> Summary:
     tracks = {row.method: row.track for board in boards for row in _merges(board)}
     tried = [_tried(board) for board in boards]
     lacking = {method: sum(method not in each for each in tried) for method in tracks}
@@ -99,10 +117,12 @@ def _summarise(boards: list[Board]) -> Summary:
     summary = Summary(
         boards[0].terms.budget,
         boards[0].terms.seed,
-        boards[0].ranking,
+        [board.ranking for board in boards],
         [title_of(board) for board in boards],
         _weights(boards),
         [],
+        classes=_classes(boards),
+        unranked=unranked,
         left_out=left_out,
     )
     if lines:
@@ -133,7 +153,23 @@ def _place(summary: Summary, lines: list[Line], boards: list[Board]) -> None:
         if complete:
             share = sum(weights[b] for b in complete)
             line.complete = sum(weights[b] * (line.above_floor[b] or 0.0) for b in complete) / share
+        for name, members in summary.classes.items():
+            share = sum(weights[b] for b in members)
+            figures = sum(weights[b] * each[b].centre[number] for b in members)
+            line.by_class[name] = float(figures / share)
     summary.lines = sorted(lines, key=lambda line: (line.imputed, line.method))
+
+
+def _classes(boards: Sequence[Board]) -> dict[str, list[int]]:
+    """The boards of each class of posteriors, and of all but generalised linear models."""
+    shapes = {entry.name: entry.shape for entry in registry.entries("problem")}
+    own = [shapes.get(_name(board), "") for board in boards]
+    classes = {
+        GLM: [b for b, shape in enumerate(own) if shape == GLM],
+        f"not {GLM}": [b for b, shape in enumerate(own) if shape not in (GLM, "")],
+        NOT_LOG_CONCAVE: [b for b, shape in enumerate(own) if shape == NOT_LOG_CONCAVE],
+    }
+    return {name: members for name, members in classes.items() if 0 < len(members) < len(boards)}
 
 
 def _ranks(figures: Float[np.ndarray, " M"]) -> Float[np.ndarray, " M"]:
@@ -164,16 +200,26 @@ def _weights(boards: Sequence[Board]) -> list[float]:
     return [1.0 / (names.count(name) * len(set(names))) for name in names]
 
 
-def _splits(board: Board) -> set[int]:
-    """The splits that more than half of a board's merges were tried on."""
-    merges = _merges(board)
-    counts = Counter(split for row in merges for split in set(row.tried))
-    return {split for split, count in counts.items() if 2 * count > len(merges)}
+def _too_few(board: Board) -> str:
+    """Why a board that ranks by single metrics does not by all of them; "" where it does."""
+    if len(_worst(board)) < MIN_SPLITS:
+        return f"fewer than {MIN_SPLITS} splits have figures in all of its metrics"
+    return ""
+
+
+def _worst(board: Board) -> dict[str, tuple[float, float]]:
+    """The worst figure of each split that most merges were tried on."""
+    rows = _merges(board)
+    return {
+        split: max(row.doublings[split] for row in rows if split in row.doublings)
+        for split in sorted(shared_splits(rows))
+        if any(split in row.doublings for row in rows)
+    }
 
 
 def _tried(board: Board) -> set[str]:
     """The methods that were tried on all of them."""
-    splits = _splits(board)
+    splits = shared_splits(board.rows)
     return {row.method for row in _merges(board) if splits <= set(row.tried)}
 
 
@@ -190,11 +236,7 @@ def _line(method: str, track: str, boards: Sequence[Board]) -> Line:
 def _imputed(board: Board, methods: list[str], seed: int) -> Resampled:
     """A board's resampled doublings; whoever has none in a split gets the worst there."""
     rows = {row.method: row.doublings for row in _merges(board)}
-    worst = {
-        split: max(figures[split] for figures in rows.values() if split in figures)
-        for split in sorted(_splits(board))
-        if any(split in figures for figures in rows.values())
-    }
+    worst = _worst(board)
     return resample(
         {
             method: {split: rows[method].get(split, worst[split]) for split in worst}

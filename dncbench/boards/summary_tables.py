@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 
+from dncbench.boards.notes import whose
 from dncbench.boards.summary import Line, Summary
 from dncbench.boards.tables import latex, markdown, tie_letter
 from dncbench.storage.identity import name_of
@@ -15,24 +17,74 @@ LEGEND = (
     "x floor: geometric mean of figure / noise floor over the metrics, then over problems by "
     "the weights below, none below 1. complete: over the problems that every method solved. "
     "imputed: over all, the worst figure of the split where there is none. rank: 95% interval by "
-    "paired bootstrap over splits, of the imputed mean; methods of one tie letter cannot be "
-    "told apart. ? unreliable; ! failed, timed out or not applicable in some split."
+    "paired bootstrap over splits, of the imputed mean; a tie letter is shared by the best of some "
+    "methods and by those that cannot be told from it. ? unreliable; ! failed, timed out or not "
+    "applicable in some split. glm: generalised linear models alone; the other classes likewise, "
+    "imputed."
 )
 
 
 def title(summary: Summary) -> str:
     """One line that says what was put together."""
-    metrics = ", ".join(name_of(metric) for metric in summary.metrics)
     return (
-        f"Over {len(summary.boards)} boards: {metrics} with equal weights, "
+        f"Over {len(summary.boards)} boards: {_most_common_metrics(summary)} with equal weights, "
         f"budget {summary.budget}, seed {summary.seed}"
     )
+
+
+def _metrics_texts(summary: Summary) -> list[str]:
+    return [", ".join(map(name_of, metrics)) for metrics in summary.metrics]
+
+
+def _most_common_metrics(summary: Summary) -> str:
+    return Counter(_metrics_texts(summary)).most_common(1)[0][0]
+
+
+def lead(summary: Summary) -> list[str]:
+    """What must be known before the table is believed, in a few sentences."""
+    lines = []
+    if summary.classes:
+        counted = ", ".join(
+            f"{_named_class(name)} are {len(members)} of {len(summary.boards)} boards "
+            f"({sum(summary.weights[b] for b in members):.0%} of the weight)"
+            for name, members in summary.classes.items()
+        )
+        lines.append(f"The order depends on the problems: {counted}.")
+    if summary.lines:
+        first = summary.lines[0]
+        places = [
+            f"number {_place(summary, first, name)} of {len(summary.lines)} over "
+            f"{_named_class(name)}"
+            for name in summary.classes
+        ]
+        own = "".join(f" ({line})" for line in whose([first.method]))
+        also = f"; it is {', '.join(places)}" if places else ""
+        lines.append(f"First over all is {first.method}{own}{also}.")
+    return lines
+
+
+def _named_class(name: str) -> str:
+    return {"glm": "GLMs", "not glm": "others than GLMs"}.get(name, f"posteriors {name}")
+
+
+def _place(summary: Summary, line: Line, name: str) -> int:
+    """From 1, by the mean over a class."""
+    return 1 + sum(other.by_class[name] < line.by_class[name] for other in summary.lines)
+
+
+def _rank_text(line: Line) -> str:
+    low, high = line.rank
+    return str(low) if low == high else f"{low}-{high}"
 
 
 def header(summary: Summary) -> list[str]:
     """Column titles."""
     complete = f"x floor, complete ({len(summary.complete)} boards)"
-    return ["method", "track", complete, "x floor, imputed", "rank", "tie", "mean rank", "solved"]
+    return [
+        *("method", "track", complete, "x floor, imputed"),
+        *summary.classes,
+        *("rank", "tie", "mean rank", "solved"),
+    ]
 
 
 def cells(summary: Summary) -> list[list[str]]:
@@ -41,14 +93,14 @@ def cells(summary: Summary) -> list[list[str]]:
 
 
 def _cells(line: Line) -> list[str]:
-    low, high = line.rank
     solved = sum(each is not None for each in line.above_floor)
     return [
         line.method,
         line.track,
         "-" if line.complete is None else f"{2**line.complete:.3g}",
         f"{2**line.imputed:.3g}{_marks(line)}",
-        str(low) if low == high else f"{low}-{high}",
+        *(f"{2**figure:.3g}" for figure in line.by_class.values()),
+        _rank_text(line),
         tie_letter(line.group),
         f"{line.mean_rank:.1f}",
         f"{solved}/{len(line.above_floor)}",
@@ -62,12 +114,20 @@ def _marks(line: Line) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """Weights, what went wrong where, and who was left out."""
+    """Weights, what went wrong where, whose the methods are, and what was left out."""
     weights = [f"{weight:.3g}" for weight in summary.weights]
     lines = [f"weights: {_grouped('{0} for each of {1}', summary.boards, weights)}"]
+    usual, texts = _most_common_metrics(summary), _metrics_texts(summary)
+    others = ["" if text == usual else text for text in texts]
+    if any(others):
+        lines.append(f"other metrics: {_grouped('{0} on {1}', summary.boards, others)}")
     for line in summary.lines:
         if any(line.states):
             lines.append(f"{line.method}: {_grouped('{0} on {1}', summary.boards, line.states)}")
+    lines += whose(line.method for line in summary.lines)
+    if summary.unranked:
+        told = _grouped("{1} ({0})", list(summary.unranked), list(summary.unranked.values()))
+        lines.append(f"boards without ranks have no share: {told}")
     if summary.left_out:
         missing = ", ".join(f"{method} ({lacks})" for method, lacks in summary.left_out.items())
         lines.append(f"left out, because not run on so many of the problems: {missing}")
@@ -99,7 +159,8 @@ def _named(boards: list[str]) -> str:
 def to_markdown(found: list[Summary]) -> str:
     """All summaries as Markdown tables."""
     return "\n".join(
-        markdown(title(each), header(each), cells(each), [LEGEND], notes(each)) for each in found
+        markdown(title(each), header(each), cells(each), [LEGEND], notes(each), lead(each))
+        for each in found
     )
 
 
@@ -114,13 +175,15 @@ def to_csv(found: list[Summary]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     fixed = ["budget", "seed", "method", "track", "complete", "imputed"]
     fixed += ["rank low", "rank high", "tie group", "mean rank"]
+    classes = list(dict.fromkeys(name for each in found for name in each.classes))
     boards = sorted({board for each in found for board in each.boards})
-    writer.writerow(fixed + boards)
+    writer.writerow(fixed + classes + boards)
     for each in found:
         for line in each.lines:
             by_board = dict(zip(each.boards, line.above_floor, strict=True))
             values = [each.budget, each.seed, line.method, line.track, line.complete, line.imputed]
             values += [*line.rank, line.group, line.mean_rank]
+            values += [line.by_class.get(name) for name in classes]
             writer.writerow(map(csv_value, values + [by_board.get(board) for board in boards]))
     return buffer.getvalue()
 

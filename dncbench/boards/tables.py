@@ -4,9 +4,11 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from dncbench.boards.leaderboard import Board, Score
+from dncbench.boards import notes
+from dncbench.boards.board import Board, Row, Score
 from dncbench.storage.identity import name_of
 from dncbench.storage.text import csv_value
 from dncbench.storage.text import markdown as escaped
@@ -24,10 +26,11 @@ _FIGURE_COLUMNS = ("mean", "sd", "se", "floor", "best", "rank low", "rank high",
 LEGEND = (
     "mean (sd over splits); lower is better. * best, or not to be told from it at 95%. "
     "° at the noise floor: perfect draws read no better. "
-    "? the merge's own sampling did not converge; it has no rank. "
+    "? the merge's own sampling did not converge; † the density that it fitted misses the "
+    "posterior (k-hat above 0.7): neither has a rank. "
     "x floor: geometric mean of figure / floor over the metrics that rank it, each with the same "
-    "weight, none below 1. rank: its 95% interval by paired bootstrap over splits; methods "
-    "of one tie letter cannot be told apart."
+    "weight, none below 1. rank: its 95% interval by paired bootstrap over splits, of logarithms; "
+    "a tie letter is shared by the best of some methods and by those that cannot be told from it."
 )
 
 
@@ -36,11 +39,12 @@ def figure_text(score: Score | None) -> str:
     if score is None:
         return "-"
     spread = f" ({_digits(score.sd)})" if score.sd is not None else ""
-    return f"{_digits(score.mean)}{spread}{_marks(score)}"
+    return f"{_digits(score.mean)}{spread}{marks(score)}"
 
 
-def _marks(score: Score) -> str:
-    return "*" * score.best + "°" * score.at_floor + "?" * score.unreliable
+def marks(score: Score) -> str:
+    """``*``, ``°``, ``?`` and ``†``, as the legend explains them."""
+    return "*" * score.best + "°" * score.at_floor + "?" * score.unreliable + "†" * score.misfit
 
 
 def _digits(value: float) -> str:
@@ -63,6 +67,13 @@ def tie_letter(group: int) -> str:
     return chr(ord("a") + (group - 1) % 26) * (1 + (group - 1) // 26)
 
 
+def ratios_texts(row: Row) -> list[str]:
+    """Largest Pareto k-hat and smallest effective share over splits, or dashes."""
+    if row.k_hat is None or row.ess_share is None:
+        return ["-", "-"]
+    return [f"{row.k_hat:.2f}", f"{100 * row.ess_share:.3g}%"]
+
+
 def seconds_text(value: float | None) -> str:
     """Three significant digits, or a dash."""
     return "-" if value is None else f"{value:.3g}"
@@ -83,9 +94,10 @@ def bytes_text(value: int | None) -> str:
 def title(board: Board) -> str:
     """One line that says what the board's figures were made under."""
     terms = board.terms
+    together = f"{', '.join(board.repetitions)} as its splits, " if board.repetitions else ""
     natural = "natural space, " if terms.space == "natural" else ""
     return (
-        f"{terms.problem}: {terms.scheme} splits, {natural}budget {terms.budget}, "
+        f"{terms.problem}: {terms.scheme} splits, {together}{natural}budget {terms.budget}, "
         f"seed {terms.seed}, reference grade {board.grade}"
     )
 
@@ -93,7 +105,7 @@ def title(board: Board) -> str:
 def header(board: Board) -> list[str]:
     """Column titles."""
     metrics = [name_of(metric) for metric in board.metrics]
-    k_hat = ["k-hat"] * _has_k_hat(board)
+    k_hat = ["k-hat", "share"] * _has_k_hat(board)
     standing = ["x floor", "rank", "tie"]
     return [
         "method",
@@ -126,7 +138,7 @@ def cells(board: Board) -> list[list[str]]:
             row.track,
             *(figure_text(row.scores.get(metric)) for metric in board.metrics),
             *standing_texts(row.overall),
-            *(["-" if row.k_hat is None else f"{row.k_hat:.2f}"] * _has_k_hat(board)),
+            *(ratios_texts(row) * _has_k_hat(board)),
             str(row.splits),
             *(seconds_text(row.seconds.get(phase)) for phase in SECONDS_COLUMNS),
             bytes_text(row.bytes),
@@ -142,30 +154,10 @@ def cells(board: Board) -> list[list[str]]:
     return [*rows, ["noise floor", "", *floor, *blank]]
 
 
-def notes(board: Board) -> list[str]:
-    """What a reader should know about single rows, and about what is left out."""
-    lines = [f"{row.method}: {'; '.join(row.notes)}" for row in board.rows if row.notes]
-    if board.stale:
-        lines.append(f"{board.stale} stale records (of older versions) are left out")
-    number = sum(len(row.tried) for row in board.rows)
-    if board.earlier_rules:
-        lines.append(
-            f"{board.earlier_rules} of {number} records were made under earlier rules of what "
-            "merged draws are worth: the errors of methods in closed form are too small, and "
-            "with them the intervals of ranks"
-        )
-    if board.unsealed:
-        lines.append(
-            f"{board.unsealed} of {number} records are not sealed: nothing tells whether their "
-            "contents were changed"
-        )
-    return lines
-
-
 def to_markdown(found: list[Board]) -> str:
     """All boards as Markdown tables."""
     return "\n".join(
-        markdown(title(board), header(board), cells(board), [LEGEND], notes(board))
+        markdown(title(board), header(board), cells(board), [LEGEND], notes.of_board(board))
         for board in found
     )
 
@@ -176,9 +168,12 @@ def markdown(
     rows: list[list[str]],
     legend: list[str],
     remarks: list[str],
+    lead: Sequence[str] = (),
 ) -> str:
-    """One table under a heading, with its legend and a list of remarks."""
+    """One table under a heading and what is to be read first, its legend and remarks below."""
     lines = [f"### {escaped(heading)}", ""]
+    for line in lead:
+        lines += [escaped(line), ""]
     lines.append("| " + " | ".join(map(escaped, columns)) + " |")
     lines.append("|" + "---|" * len(columns))
     lines += ["| " + " | ".join(map(escaped, row)) + " |" for row in rows]
@@ -220,6 +215,7 @@ def _plain(value: Any) -> Any:
 _LATEX = {
     "\\": r"\textbackslash{}",
     "°": r"$^{\circ}$",
+    "†": r"$^{\dagger}$",
     "*": r"$^{*}$",
     "<": r"$<$",
     ">": r"$>$",
@@ -240,7 +236,7 @@ def to_csv(found: list[Board]) -> str:
         columns += [f"{metric} {what}" for what in _FIGURE_COLUMNS]
     columns += ["doublings above floor", "rank low", "rank high", "tie group"]
     columns += [f"seconds {phase}" for phase in SECONDS_COLUMNS]
-    columns += ["bytes", "memory MiB", "k-hat", "notes"]
+    columns += ["bytes", "memory MiB", "k-hat", "effective share", "notes"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -274,7 +270,8 @@ def to_csv(found: list[Board]) -> str:
                 overall and overall.group,
             ]
             line += [row.seconds.get(phase) for phase in SECONDS_COLUMNS]
-            line += [row.bytes, row.memory_mib, row.k_hat, "; ".join(row.notes)]
+            line += [row.bytes, row.memory_mib, row.k_hat, row.ess_share]
+            line.append("; ".join(notes.of_row(row)))
             writer.writerow(map(csv_value, line))
     return buffer.getvalue()
 

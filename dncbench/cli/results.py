@@ -4,7 +4,7 @@ import click
 
 from dncbench import registry
 from dncbench.cli import options, progress_bar, terminal
-from dncbench.errors import UnknownNameError, nearest
+from dncbench.errors import DataError, UnknownNameError, nearest
 from dncbench.storage.reading import without_collection
 
 
@@ -74,6 +74,11 @@ def leaderboard(
         _require_tracks(tracks, {record["track"] for record in records})
     found = boards(records, problems, budgets, shown, tracks, by_metric=style in ("csv", "json"))
     overall = summaries(found)
+    if summary_only and found and not overall:
+        raise DataError(
+            "there is no summary: it takes two boards that rank merges, each with three splits or "
+            "more (--splits 3) and a certified reference"
+        )
     if style == "table":
         terminal.print_boards([] if summary_only else found, overall)
         return

@@ -26,7 +26,7 @@ def console(**options: Any) -> Any:
 
 def print_boards(boards: list[Any], summaries: list[Any] = ()) -> None:  # type: ignore[assignment]
     """Print boards, accuracy and cost apart where the screen is narrow, then summaries."""
-    from dncbench.boards import summary_tables, tables
+    from dncbench.boards import notes, summary_tables, tables
 
     if not (boards or summaries):
         click.echo("no records yet; make some with: dncbench run")
@@ -39,10 +39,12 @@ def print_boards(boards: list[Any], summaries: list[Any] = ()) -> None:  # type:
             rows[:-1],
             rows[-1],
             header.index("splits") + 1,
-            [tables.LEGEND, *tables.notes(board)],
+            [tables.LEGEND, *notes.of_board(board)],
         )
     for summary in summaries:
         header = summary_tables.header(summary)
+        told = [line for each in summary_tables.lead(summary) for line in textwrap.wrap(each)]
+        click.echo("\n".join([*map(one_line, told), ""]))
         _print_table(
             summary_tables.title(summary),
             header,

@@ -2,9 +2,10 @@
 
 Merged draws θ come from exp(log_density), up to a constant. The ratios
 p(θ given Y) / exp(log_density) at some of them show what no comparison of marginals can:
-a k-hat below 0.5 says that reweighting would make the merge exact at a known price, one
-above 0.7 that the merge misses regions which matter (Vehtari et al. 2024). It is read by
-the harness, which knows the posterior; no method sees it.
+a k-hat below 0.5 says that the ratios can be reweighted, at a price that the effective share
+tells, one above 0.7 that the merge misses regions which matter (Vehtari et al. 2024). Neither
+says that the merge is good: a density that misses half of the mass has ratios that hardly vary
+where it has draws. It is read by the harness, which knows the posterior; no method sees it.
 """
 
 from collections.abc import Callable
@@ -19,12 +20,6 @@ from jaxtyping import Array, Float
 from dncbench.draws import at_most, one
 
 NUM_POINTS = 2_000
-UNTRUSTED = 0.7
-"""A k-hat above it comes with a warning."""
-
-EQUAL_SHARE = 0.99
-"""An effective share above which the ratios are equal to all purposes, whatever k-hat is."""
-
 _EQUAL = 1e-9  # a spread of the log ratios that is rounding alone
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dncbench import registry, scaling
-from dncbench.boards.leaderboard import Board
+from dncbench.boards.board import Board
 from dncbench.errors import DncbenchError
 from dncbench.report.page import SummaryTable
 from dncbench.storage.cache import Cache
@@ -89,6 +89,7 @@ def _over_problems(boards: list[Board]) -> list[SummaryTable]:
             summary_tables.header(each),
             summary_tables.cells(each),
             summary_tables.notes(each),
+            summary_tables.lead(each),
         )
         for each in summaries(boards)
     ]

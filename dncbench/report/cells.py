@@ -5,8 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from dncbench.boards import tables
-from dncbench.boards.leaderboard import Board, Row, Score
+from dncbench.boards import notes, tables
+from dncbench.boards.board import Board, Row, Score
+from dncbench.boards.pooling import split_of
 from dncbench.report.floors import WORST, height, multiple_text
 from dncbench.storage.files import canonical
 from dncbench.storage.identity import Identity, identity_of
@@ -94,8 +95,8 @@ def detail(
         row.track,
         "scored" if scored else states.most_common(1)[0][0],
         _status(states, len(records)),
-        notes=row.notes,
-        command=command(identity_of(records[0]), num_splits(records)),
+        notes=notes.of_row(row),
+        command=command(list(map(identity_of, records)), num_splits(records)),
         environments=environments.of(records),
         created=_days(records),
     )
@@ -107,7 +108,7 @@ def detail(
         score = row.scores.get(metric)
         if score is not None:
             floor = board.floor[metric]
-            made.marks[metric] = marks(score)
+            made.marks[metric] = tables.marks(score)
             made.figures.append(
                 [
                     metric,
@@ -135,19 +136,17 @@ def rank_text(score: Score) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def marks(score: Score) -> str:
-    """``*`` best or tied, ``°`` at the floor, ``?`` unreliable."""
-    return "*" * score.best + "°" * score.at_floor + "?" * score.unreliable
-
-
-def command(identity: Identity, splits: int) -> str:
-    """The command line that makes the records of one cell.
+def command(identities: list[Identity], splits: int) -> str:
+    """The command line that makes the records of a method on a board.
 
     Args:
-        identity: of any of its splits.
+        identities: of its splits, and of the repetitions of its problem.
         splits: how many.
     """
-    words = ["dncbench", "run", "--problem", identity.problem.label]
+    identity = identities[0]
+    words = ["dncbench", "run"]
+    for problem in dict.fromkeys(each.problem.label for each in identities):
+        words += ["--problem", problem]
     words += ["--method", identity.method.label, "--splits", str(splits)]
     for option, name in (
         ("--split-scheme", "scheme"),
@@ -181,7 +180,8 @@ def _facts(row: Row, records: list[dict[str, Any]]) -> list[list[str]]:
     if row.bytes is not None:
         facts.append(["bytes", tables.bytes_text(row.bytes)])
     if row.k_hat is not None:
-        facts.append(["k-hat (largest)", f"{row.k_hat:.2f}"])
+        k_hat, share = tables.ratios_texts(row)
+        facts += [["k-hat (largest)", k_hat], ["effective share of the ratios (smallest)", share]]
     for name, text, choose in (
         ("ess", "effective draws (fewest)", min),
         ("max_rhat", "R-hat of the merge's sampling (largest)", max),
@@ -203,8 +203,9 @@ def _split(record: dict[str, Any]) -> str:
     told = [record["status"]] if record["status"] != "ok" else []
     told += [record["reason"]] if record.get("reason") else []
     told += record.get("warnings") or []
-    index = identity_of(record).split
-    return one_line(f"split {index}: {'; '.join(told)}") if told else ""
+    split = split_of(record)
+    which = split if "split" in split else f"split {split}"
+    return one_line(f"{which}: {'; '.join(told)}") if told else ""
 
 
 def _days(records: list[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dncbench.boards.leaderboard import Board, Row
+from dncbench.boards.board import Board, Row
 from dncbench.storage.identity import REFERENCE_TRACK, name_of
 
 WORST = "worst"

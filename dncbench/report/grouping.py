@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dncbench.boards import leaderboard
-from dncbench.boards.leaderboard import Board, by_label
+from dncbench.boards.board import Board
+from dncbench.boards.leaderboard import by_label
 from dncbench.storage.identity import identity_of
 
 
@@ -23,7 +24,8 @@ class Group:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Any record: problem, scheme, budget, seed and space are those of all."""
+        """Any record: scheme, budget, seed and space are those of all, and the problem but for
+        which of its repetitions it is."""
         return next(iter(self.records.values()))[0]
 
 

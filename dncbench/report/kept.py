@@ -99,11 +99,15 @@ def read(group: Group, cache: Cache | None) -> Kept:
 
 
 def _shown(group: Group, cached: Any) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The split whose merged draws the cache has of most methods, and their records."""
+    """The split whose merged draws the cache has of most methods, and their records.
+
+    Of the problem that was looked up alone: repetitions of it have other references.
+    """
+    shown = identity_of(group.record).problem
     by_split: dict[int, dict[str, dict[str, Any]]] = {}
     for row in group.board.rows:
         for record in group.records[row.method]:
-            if cached.has_merged(record):
+            if identity_of(record).problem == shown and cached.has_merged(record):
                 by_split.setdefault(identity_of(record).split, {})[row.method] = record
     if not by_split:
         return 0, {}

@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from dncbench.boards.leaderboard import Board
+from dncbench.boards.board import Board
 from dncbench.report.floors import WORST, best_first, height
 
 _COLOURS = ("#0b57d0", "#c2410c", "#15803d", "#a21caf", "#0e7490", "#be123c", "#806000", "#6d28d9")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dncbench import registry
-from dncbench.boards import tables
+from dncbench.boards import notes, tables
 from dncbench.report import pareto, tabulate
 from dncbench.report.cells import Detail, Environments, command, detail, no_record, num_splits
 from dncbench.report.features import QUESTIONS, UNKNOWN, answer
@@ -32,6 +32,7 @@ class SummaryTable:
 
     Attributes:
         title, note: above it.
+        lead: what must be known before the table is believed.
         header: column titles.
         rows: texts.
         remarks: below it, folded away.
@@ -42,6 +43,7 @@ class SummaryTable:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     remarks: Sequence[str] = ()
+    lead: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -223,8 +225,9 @@ def _methods(groups: list[Group]) -> _Methods:
 
 
 def _command(group: Group, method: Named) -> str:
-    splits = max(num_splits(records) for records in group.records.values())
-    return command(replace(identity_of(group.record), method=method), splits)
+    records = _records(group)
+    identities = [replace(identity_of(record), method=method) for record in records]
+    return command(identities, num_splits(records))
 
 
 def _section(
@@ -260,7 +263,7 @@ def _section(
         rounds=_rounds(group),
         kept=kept,
         classes=[answer(kept.features, question) for question in QUESTIONS],
-        notes=tables.notes(board),
+        notes=notes.of_board(board),
         records=len(records),
         commits=sorted(commit for commit in commits if commit),
         days=" to ".join(dict.fromkeys([days[0], days[-1]])) if days else "",

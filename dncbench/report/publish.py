@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dncbench.boards import summary_tables, tables
-from dncbench.boards.leaderboard import Board, boards
+from dncbench.boards.board import Board
+from dncbench.boards.leaderboard import boards
 from dncbench.boards.summary import Summary, summaries
 from dncbench.errors import DataError
 from dncbench.report.overview_figure import svg

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dncbench.boards import tables
-from dncbench.boards.leaderboard import Board, Row
+from dncbench.boards.board import Board, Row
 from dncbench.report.cells import NO_HEAT, Detail
 from dncbench.report.floors import headline
 from dncbench.storage.identity import name_of
@@ -79,7 +79,10 @@ def table(board: Board, cells: dict[str, Detail]) -> Table:
         Column("rank", "by x floor: the 95% interval of a paired bootstrap over splits"),
         Column("tie", "methods with the same letter cannot be told apart", number=False),
     ]
-    columns += [Column("k-hat", "Pareto shape of the importance ratios; above 0.7 bad")] * k_hats
+    columns += [
+        Column("k-hat", "Pareto shape of the importance ratios; above 0.7 the fit misses regions"),
+        Column("share", "how much of the draws is left once they are reweighted by the ratios"),
+    ] * k_hats
     columns += [
         Column("track", "what the method was allowed to use", number=False),
         Column("status", "what became of its splits", number=False),
@@ -117,7 +120,8 @@ def _line(row: Row, cell: Detail, metrics: list[str], k_hats: bool) -> list[Entr
         Entry(tie, tie if overall and overall.group else None),
     ]
     if k_hats:
-        line.append(Entry("-" if row.k_hat is None else f"{row.k_hat:.2f}", row.k_hat))
+        k_hat, share = tables.ratios_texts(row)
+        line += [Entry(k_hat, row.k_hat), Entry(share, row.ess_share)]
     line += [Entry(row.track, row.track), Entry(cell.status, cell.status)]
     for phase in tables.SECONDS_COLUMNS:
         line.append(Entry(tables.seconds_text(row.seconds.get(phase)), row.seconds.get(phase)))

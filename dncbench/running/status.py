@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dncbench.draws import Draws
-from dncbench.merging.importance import EQUAL_SHARE, UNTRUSTED
 from dncbench.sampling.diagnostics import MAX_RHAT
+from dncbench.storage.ratios import LOW_SHARE, misses_posterior
 
 MAX_DIVERGENT = 0.01
 """Share of divergent transitions above which a shard's draws come with a warning."""
@@ -36,17 +36,19 @@ def status(info: dict[str, Any]) -> dict[str, str]:
 
 
 def untrusted(ratios: dict[str, Any] | None) -> list[str]:
-    """A warning where the importance ratios say that the fitted density misses the posterior."""
+    """A warning where the importance ratios say that the fitted density is far off."""
     if ratios is None:
         return []
-    # k-hat tells the shape of the ratios' tail, whatever their size: where they hardly
-    # vary at all it says nothing.
-    if ratios["k_hat"] is not None and (
-        ratios["k_hat"] <= UNTRUSTED or ratios["ess_share"] > EQUAL_SHARE
-    ):
-        return []
-    k_hat = "not finite" if ratios["k_hat"] is None else f"{ratios['k_hat']:.2f}"
-    return [f"Pareto k-hat {k_hat}: the fitted density misses parts of the posterior"]
+    if misses_posterior(ratios):
+        k_hat = "not finite" if ratios["k_hat"] is None else f"{ratios['k_hat']:.2f}"
+        return [f"Pareto k-hat {k_hat}: the fitted density misses parts of the posterior"]
+    if ratios["ess_share"] < LOW_SHARE:
+        return [
+            f"the importance ratios leave {ratios['ess_share']:.0%} of the draws: the fitted "
+            "density is off; a further round (rounds=2, where the method has it) or a correction "
+            "(+ psis) asks the shards where the merged draws are"
+        ]
+    return []
 
 
 _WORST: dict[str, Callable] = {

@@ -17,7 +17,8 @@ FLOOR = (0.5, 0.01)
 
 
 def series(method: str, problem: str, multiples: list[float], **fields) -> list[dict]:
-    """Records of a method whose figures are these multiples of the floor."""
+    """Records of a method whose figures are these multiples of the floor; the last till thrice."""
+    multiples = multiples + [multiples[-1]] * (3 - len(multiples))
     return [
         record(
             method, split, {"mah@1": 0.5 * x}, problem=problem, floor=FLOOR, error=1e-9, **fields
@@ -38,10 +39,10 @@ def line(found, method: str):
 
 def test_doublings_are_averaged_over_problems() -> None:
     records = [
-        *series("alpha", "one", [2.0, 8.0]),
-        *series("alpha", "two", [16.0, 16.0]),
+        *series("alpha", "one", [2**1.9, 4.0, 2**2.1]),
+        *series("alpha", "two", [16.0]),
         *series("beta", "one", [0.5, 0.9]),  # below the floor is at it
-        *series("beta", "two", [4.0, 1.0]),
+        *series("beta", "two", [2**0.9, 2.0, 2**1.1]),
     ]
     found = summarised(records)
     assert line(found, "alpha").above_floor == pytest.approx([2.0, 4.0], abs=1e-6)
@@ -68,17 +69,17 @@ def test_boards_of_one_problem_share_its_weight() -> None:
 def test_a_failure_costs_the_worst_figure_of_the_split() -> None:
     records = [
         *series("alpha", "one", [2.0, 2.0]),
-        *series("beta", "one", [8.0, 32.0]),
+        *series("beta", "one", [8.0, 32.0, 8.0]),
         *series("alpha", "two", [2.0, 2.0]),
         *series("beta", "two", [8.0, 8.0]),
         *series("gamma", "two", [1.0, 1.0]),
-        *series("gamma", "one", [4.0]),
+        *[each for split, each in enumerate(series("gamma", "one", [4.0])) if split != 1],
         failed("gamma", 1, problem="one"),
     ]
     found = summarised(records)
     gamma = line(found, "gamma")
     # On "one": doublings 2, and 5 of beta where gamma failed.
-    assert gamma.imputed == pytest.approx(0.5 * (2 + 5) / 2, abs=1e-6)
+    assert gamma.imputed == pytest.approx(0.5 * (2 + 5 + 2) / 3, abs=1e-6)
     assert gamma.states == ["1 failed", ""]
     assert summary_tables.cells(found)[1][3].endswith("!")
     assert any("1 failed on one" in note for note in summary_tables.notes(found))
@@ -89,7 +90,7 @@ def test_what_holds_for_many_boards_of_a_problem_is_said_once() -> None:
     found = Summary(
         budget="quick",
         seed=0,
-        metrics=["mah@1"],
+        metrics=[["mah@1"]] * 6,
         boards=boards,
         weights=[0.25, 0.125, 0.125, 0.125, 0.25, 0.125],
         complete=[],
@@ -108,7 +109,10 @@ def test_complete_cases_are_the_same_for_all() -> None:
         *series("alpha", "one", [2.0]),
         *series("alpha", "two", [8.0]),
         *series("beta", "one", [4.0]),
-        failed("beta", 0, "too many dimensions", problem="two", status="not applicable"),
+        *(
+            failed("beta", split, "too many dimensions", problem="two", status="not applicable")
+            for split in range(3)
+        ),
     ]
     found = summarised(records)
     assert found.complete == [0]
@@ -124,7 +128,7 @@ def test_a_method_that_was_not_tried_everywhere_is_left_out() -> None:
         *series("alpha", "two", [8.0, 2.0]),
         *series("beta", "two", [1.0, 1.0]),
         *series("gamma", "one", [1.0, 1.0]),
-        *series("gamma", "two", [1.0]),
+        *series("gamma", "two", [1.0])[:2],
         *series("delta", "one", [1.0, 1.0]),
         *series("delta", "two", [1.0, 1.0]),
     ]
@@ -153,6 +157,67 @@ def test_a_problem_on_which_no_merge_can_be_right_does_not_count() -> None:
     found = summarised(records)
     assert found.boards == ["one", "two"]
     assert line(found, "alpha").imputed == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_class_of_posteriors_has_a_mean_of_its_own() -> None:
+    glm, other = ("toy-logistic", "spambase"), ("banana",)
+    records = [
+        each
+        for problem, figure in ((glm[0], 1.0), (glm[1], 4.0), (other[0], 16.0))
+        for each in (
+            *series("alpha", problem, [figure]),
+            *series("score-regression", problem, [2.0]),
+        )
+    ]
+    found = summarised(records)
+    assert found.classes == {"glm": [1, 2], "not glm": [0], "not log-concave": [0]}
+    alpha = line(found, "alpha").by_class
+    assert alpha == pytest.approx({"glm": 1.0, "not glm": 4.0, "not log-concave": 4.0}, abs=1e-6)
+    assert summary_tables.lead(found) == [
+        "The order depends on the problems: GLMs are 2 of 3 boards (67% of the weight), others "
+        "than GLMs are 1 of 3 boards (33% of the weight), posteriors not log-concave are 1 of 3 "
+        "boards (33% of the weight).",
+        "First over all is score-regression (this project's own: score-regression (developed on "
+        "spambase)); it is number 1 of 2 over GLMs, number 1 of 2 over others than GLMs, number 1 "
+        "of 2 over posteriors not log-concave.",
+    ]
+    text = summary_tables.to_markdown([found])
+    assert text.index("First over all") < text.index("| method")
+
+
+def test_boards_without_ranks_have_no_share_and_are_named() -> None:
+    doubtful = {"grade": "C", "failures": ["R-hat"]}
+    records = [
+        *series("alpha", "one", [2.0]),
+        *series("alpha", "two", [4.0]),
+        *series("alpha", "three", [64.0], reference=doubtful),
+        *series("alpha", "four", [64.0])[:2],
+    ]
+    found = summarised(records)
+    assert found.boards == ["one", "two"]
+    assert line(found, "alpha").imputed == pytest.approx(1.5, abs=1e-6)
+    (told,) = [note for note in summary_tables.notes(found) if "no share" in note]
+    assert "three (the reference is not certified" in told
+    assert "four (ranks need 3 splits" in told
+
+
+def test_a_board_whose_metrics_are_not_all_there_does_not_break_the_summary() -> None:
+    records = [*series("alpha", "one", [2.0]), *series("alpha", "two", [4.0])]
+    half = series("alpha", "three", [4.0])
+    half[0]["metrics"]["iad@1"] = half[0]["metrics"]["mah@1"]
+    found = summarised([*records, *half])
+    assert found.boards == ["one", "two"]
+    assert list(found.unranked) == ["three"]
+
+
+def test_boards_of_other_metrics_are_put_together() -> None:
+    """Doublings above the floor of whatever a problem is judged by."""
+    records = [*series("alpha", "one", [2.0]), *series("alpha", "two", [4.0])]
+    for each in records[3:]:
+        each["metrics"] = {"skew@1": each["metrics"]["mah@1"]}
+    found = summarised(records)
+    assert found.metrics == [["mah@1"], ["skew@1"]]
+    assert "other metrics: skew on two" in summary_tables.notes(found)
 
 
 def test_budgets_are_never_mixed() -> None:

@@ -8,7 +8,8 @@ from handmade import failed, record
 from report_pages import report_records
 from scipy import stats
 
-from dncbench.boards.leaderboard import Score, boards
+from dncbench.boards.board import Score
+from dncbench.boards.leaderboard import boards
 from dncbench.budget import get as get_budget
 from dncbench.cli.running import run
 from dncbench.report import features, floors, pareto
@@ -220,7 +221,7 @@ def test_the_command_of_a_cell_plans_that_very_cell(tmp_path, case, method, opti
         [case], [method], budget=get_budget("smoke"), records=Records(tmp_path), **options
     )
     identity = planned.todo[-1].identity
-    words = shlex.split(command(identity, case.splits))
+    words = shlex.split(command([identity], case.splits))
     assert words[:2] == ["dncbench", "run"]
     given = run.make_context("run", words[2:]).params
     again = experiment.plan(

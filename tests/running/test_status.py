@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dncbench.draws import Draws
-from dncbench.merging.importance import EQUAL_SHARE, UNTRUSTED
 from dncbench.running.status import (
     MAX_DIVERGENT,
     MAX_MERGE_RHAT,
@@ -17,6 +16,7 @@ from dncbench.running.status import (
     untrusted,
 )
 from dncbench.sampling.diagnostics import MAX_RHAT
+from dncbench.storage.ratios import EQUAL_SHARE, LOW_SHARE, UNTRUSTED
 
 GOOD = {
     "max_rhat": 1.001,
@@ -82,7 +82,7 @@ def test_reading_the_status_changes_nothing() -> None:
     "ratios",
     [
         None,
-        {"k_hat": UNTRUSTED, "ess_share": 0.01},
+        {"k_hat": UNTRUSTED, "ess_share": LOW_SHARE},
         {"k_hat": -0.3, "ess_share": 0.5},
         # Ratios that hardly vary have no tail to speak of.
         {"k_hat": 3.0, "ess_share": (1 + EQUAL_SHARE) / 2},
@@ -103,6 +103,12 @@ def test_ratios_that_can_be_trusted_raise_no_warning(ratios: dict | None) -> Non
 def test_ratios_that_cannot_are_told(ratios: dict, told: str) -> None:
     (line,) = untrusted(ratios)
     assert line == f"{told} the fitted density misses parts of the posterior"
+
+
+def test_a_low_share_is_told_however_small_k_hat_is() -> None:
+    (line,) = untrusted({"k_hat": 0.2, "ess_share": 0.21})
+    assert "leave 21% of the draws" in line
+    assert "rounds=2" in line
 
 
 # ---------------------------------------------------------------- shards
