@@ -193,7 +193,7 @@ def _why_unranked(
     if grade == UNCERTIFIED:
         return "the reference is not certified (grade C): what perfect draws read is not known"
     solved = {split for own in figures.values() for each in own.values() for split in each}
-    number = len(solved & shared_splits(rows.values()))
+    number = len(solved & shared_splits(row for row in rows.values() if row.scores))
     if solved and number < MIN_SPLITS:
         return (
             f"ranks need {MIN_SPLITS} splits that most methods have, and here are {number}: run "

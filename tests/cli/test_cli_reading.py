@@ -233,6 +233,12 @@ def test_no_records_say_how_to_make_some(tmp_path, more):
     assert (done.exit_code, done.stdout) == (0, "no records yet; make some with: dncbench run\n")
 
 
+def test_a_summary_that_cannot_be_says_what_it_takes(written):
+    done = _invoke("leaderboard", "--results", written, "--summary")
+    assert done.exit_code == 2
+    assert "two boards that rank merges, each with three splits or more" in done.output
+
+
 def test_a_board_of_a_changed_budget_is_asked_for_by_its_name(tmp_path):
     store = Records(tmp_path)
     for name in ("quick", "quick[num_draws=2000]"):
