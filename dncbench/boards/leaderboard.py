@@ -34,7 +34,8 @@ class Score:
         rank: interval of the rank among the board's merges; None for the reference, for a
             merge that is unreliable, where splits are missing, and where it was not asked for.
         group: 1 for the best and what cannot be told from it, and so on; None as ``rank``.
-        at_floor: within two floor sds of what perfect draws read.
+        at_floor: within two floor sds of what perfect draws read, the error of the floor's own
+            mean included.
         unreliable: the merge's own sampling did not converge in some split.
     """
 
@@ -231,7 +232,9 @@ def _board(
         scores = {name: row.scores[metric] for name, row in rows.items() if metric in row.scores}
         _rank(scores, {name: own[metric] for name, own in figures.items()}, rows, by_metric)
         for score in scores.values():
-            score.at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
+            level = floor[metric]
+            width = math.hypot(level["sd"], level.get("standard_error", 0.0))
+            score.at_floor = score.mean <= level["mean"] + 2 * width
     ranked_by = wanted or headline
     ranking = [metric for metric in metrics if name_of(metric) in ranked_by]
     logs = {entry.name for entry in registry.entries("metric") if entry.log}
