@@ -76,7 +76,7 @@ def _ranked(values: Float[np.ndarray, "n d"]) -> list[_Ranked]:
     return found
 
 
-def _distances(a: _Ranked, f: _Ranked, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _distances(a: _Ranked, f: _Ranked, bins: int) -> tuple[np.ndarray | float, ...]:
     """Of one coordinate: the distance, and (NUM_GROUPS,) without one group of either sample."""
     edges, weight = _edges(f.values, bins)
     (counts_a, below_a), (_, below_f) = (_counts(sample, edges, weight) for sample in (a, f))
@@ -121,6 +121,6 @@ def _counts(
     return weighted(sample.prefix[:, first] + sample.prefix[:, last]), weighted(first + last)
 
 
-def _half_l1(gap_below: Float[np.ndarray, "... k"]) -> np.ndarray:
+def _half_l1(gap_below: Float[np.ndarray, "... k"]) -> np.ndarray | float:
     """From the difference of the shares below each inner edge."""
     return 0.5 * np.abs(np.diff(gap_below, axis=-1, prepend=0.0, append=0.0)).sum(-1)

@@ -26,11 +26,15 @@ def sliced_wasserstein(approximation: Sample, reference: Sample) -> Figure:
     left_out = distance(without[0], whole[1]), distance(whole[0], without[1])
     of_draws = jackknife_error((approximation, reference), left_out)
     squared = np.mean((whole[0] - whole[1]) ** 2, axis=-1)
-    return Figure(float(distance(*whole)), float(np.hypot(of_draws, _error_of_directions(squared))))
+    return Figure(float(distance(*whole)), float(np.hypot(of_draws, error_of_directions(squared))))
 
 
-def _error_of_directions(squared: Float[np.ndarray, " u"]) -> float:
-    """Standard error of the root of the mean over directions, by the delta method."""
+def error_of_directions(squared: Float[np.ndarray, " u"]) -> float:
+    """Standard error of the root of squared distances' mean over directions, by the delta method.
+
+    Args:
+        squared: distance along each of independent directions, squared.
+    """
     value = np.sqrt(np.mean(squared))
     if not value > 0:
         return 0.0

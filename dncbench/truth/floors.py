@@ -11,6 +11,7 @@ read once on each block, and the standard error of the mean counts that.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -125,7 +126,7 @@ def _level(readings: Float[np.ndarray, " readings"], share: float) -> dict[str, 
         ValueError: it is nothing that a record can say.
     """
     with np.errstate(all="ignore"):
-        sd = float(np.std(readings, ddof=1))
+        sd = float(np.std(readings, ddof=1)) if len(readings) > 1 else math.nan
         level = {
             "mean": float(np.mean(readings)),
             "sd": sd,
