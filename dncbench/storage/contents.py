@@ -31,7 +31,8 @@ RECORD_SCHEMA = 2
 RULES = 3
 """By which errors are told; ``docs/record.md`` lists them. A record that says none has the first.
 
-Raised where standard errors, statuses or warnings come to mean something else, and figures do not.
+Raised where standard errors, noise floors, statuses or warnings come to mean something else, and
+figures do not.
 """
 
 SCORED = ("ok", "unreliable")
