@@ -245,9 +245,9 @@ def test_metric_of_wrong_arity_is_refused(function, count):
 
 
 @pytest.mark.usefixtures("clean_registry")
-@pytest.mark.parametrize("moments", [-1, "2", None, float("nan")])
+@pytest.mark.parametrize("moments", [-1, -0.5, float("nan")])
 def test_moments_that_are_no_order_are_refused(moments):
-    with pytest.raises(ContractError, match="moments is .*; give an order from 0"):
+    with pytest.raises(ContractError, match=r"moments is .*; give an order from 0"):
         register_metric("wrong", moments=moments)(lambda one, two: None)
 
     class Heavy(WholeProblem):

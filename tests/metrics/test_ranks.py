@@ -92,7 +92,8 @@ def test_it_is_the_mean_over_coordinates() -> None:
 
 def test_disjoint_samples_are_at_distance_one_but_for_the_outermost_bin() -> None:
     f = np.random.default_rng(5).standard_normal((NUM_DRAWS, 1))
-    assert distance(f + 100, f).value == pytest.approx(1 - 1 / BINS, abs=1e-12)
+    # Bins are equally probable to within one draw.
+    assert distance(f + 100, f).value == pytest.approx(1 - 1 / BINS, abs=1 / NUM_DRAWS)
 
 
 # ---------------------------------------------------------------- ranks
@@ -130,8 +131,10 @@ def test_ties_are_harmless(law: list[float]) -> None:
     a, f, same = (rng.choice(3, (NUM_DRAWS, 1), p=p).astype(float) for p in (other, law, law))
     exact = 0.5 * np.abs(np.subtract(law, other)).sum()
     figure = distance(a, f)
-    assert figure.value == pytest.approx(exact, abs=4 * figure.standard_error)
-    assert figure.standard_error < 0.02
+    # A bin that two numbers share takes off at most its probability.
+    off, error = figure.value - exact, figure.standard_error
+    assert -1 / BINS - 4 * error < off < 4 * error
+    assert error < 0.01
     # Shares of at most three numbers, each with an error of sqrt(2/n)/2 at most.
     assert distance(same, f).value < 4 * 1.5 * np.sqrt(0.5 / NUM_DRAWS)
 
