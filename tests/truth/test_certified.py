@@ -324,18 +324,17 @@ def counted() -> tuple[registry.Entry, list[tuple[Sample, Sample]]]:
     return registry.Entry("metric", "count", 1, "Counts.", "test", count), calls
 
 
-def test_floors_are_over_disjoint_subsets_of_the_pool_and_kept(
-    certified: Reference, tmp_path: Path
-) -> None:
+def test_floors_are_over_disjoint_subsets_of_the_pool_and_kept(tmp_path: Path) -> None:
     entry, calls = counted()
-    cache, made = Cache(tmp_path), blocks(certified)
+    draws = np.random.default_rng(7).standard_normal((3, SMOKE.num_draws, 2))  # none twice
+    cache, made = Cache(tmp_path), [Sample(values, 1200.0, values) for values in draws]
     first = noise_floor(made, made[0], [entry], IDENTITY, cache).levels["count@1"]
     # Numbers 1 to R have a relative standard error of 1 / sqrt(3 R): 134 of them for 5 %.
     number = len(calls)
     assert 130 <= number <= 136
     assert (first["mean"], first["max"]) == ((number + 1) / 2, number)
     assert first["standard_error"] == pytest.approx(first["sd"] / np.sqrt(number))
-    pool = {row.tobytes() for row in certified.blocks.reshape(-1, 2)}
+    pool = {row.tobytes() for row in draws.reshape(-1, 2)}
     seen = set()
     for pair in calls:
         rows = [row.tobytes() for each in pair for row in each.values]
