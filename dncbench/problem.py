@@ -8,6 +8,7 @@ subclass :class:`Problem` itself.
 """
 
 import abc
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -82,6 +83,13 @@ class Problem(eqx.Module):
 
     headline: ClassVar[tuple[str, ...]] = ("mah", "iad", "skew")
     """Names of the metrics that a board shows first and ranks by."""
+
+    finite_moments: ClassVar[float] = math.inf
+    """Order up to which all moments of the posterior are finite: 0 for a Cauchy.
+
+    Metrics that need more are not applicable: mah, iad and other figures of means, sds or
+    covariances need 2, skew 3. iad-rank needs none.
+    """
 
     source: ClassVar[str] = ""
     """Where the model and its data come from; shown by ``dncbench show``."""
@@ -246,6 +254,9 @@ class Problem(eqx.Module):
         headline = subclass.__dict__.get("headline", ("mah",))
         if not (isinstance(headline, tuple) and headline and all(map(_is_text, headline))):
             return "headline must be a tuple of metric names"
+        moments = subclass.__dict__.get("finite_moments", math.inf)
+        if not (isinstance(moments, int | float) and moments >= 0):
+            return "finite_moments must be a number from 0, the order of the highest finite moment"
         return None
 
 

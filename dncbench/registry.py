@@ -71,6 +71,7 @@ class Entry:
         reads: what a metric reads of its samples.
         log: whether a metric is a logarithm already, so that its excess over what perfect
             draws read counts, and no ratio to it.
+        moments: order of the moments of the posterior that a metric needs to be finite.
         then: the correction that follows a method.
         source: digest of a plugin's source, part of its id; "" for what ships with dncbench.
         target: the class or function; None while only its decorator was read.
@@ -94,6 +95,7 @@ class Entry:
     developed_on: tuple[str, ...] = ()
     reads: tuple[str, ...] = ("values",)
     log: bool = False
+    moments: float = 0.0
     then: "Entry | None" = None
     source: str = ""
 
@@ -222,7 +224,12 @@ def register_correction(name: str, *, version: int = 1) -> Callable[[type[T]], t
 
 
 def register_metric(
-    name: str, *, version: int = 1, reads: tuple[str, ...] = ("values",), log: bool = False
+    name: str,
+    *,
+    version: int = 1,
+    reads: tuple[str, ...] = ("values",),
+    log: bool = False,
+    moments: float = 0.0,
 ) -> Callable[[Callable], Callable]:
     """Register ``metric(approximation: Sample, reference: Sample) -> Figure``; lower is better.
 
@@ -233,6 +240,9 @@ def register_metric(
             lacks one, the metric is not applicable.
         log: True for a figure that is a logarithm, such as a log predictive density, and has
             no zero for perfect draws.
+        moments: order of the moments that must be finite for the figure to mean something,
+            2 for one that reads a covariance; where a problem's ``finite_moments`` are fewer,
+            the metric is not applicable.
 
     Raises:
         ContractError: the name is taken, or the function does not take two arguments.
@@ -252,7 +262,9 @@ def register_metric(
                 f"metric {name!r}: {function.__name__} must take exactly two arguments, "
                 f"(approximation, reference), both dncbench.Sample; it takes {len(required)}"
             )
-        _add("metric", name, version, function, reads=reads, log=log)
+        if not (isinstance(moments, int | float) and moments >= 0):
+            raise ContractError(f"metric {name!r}: moments is {moments!r}; give an order from 0")
+        _add("metric", name, version, function, reads=reads, log=log, moments=moments)
         return function
 
     return decorate

@@ -39,6 +39,8 @@ class GaussianMixture(Posterior):
     published: bool = False
 
     dim = 3
+    # The iad's one bandwidth, by the sd over all modes, smooths the modes themselves away.
+    headline: ClassVar = ("mah", "iad-rank", "skew")
     parameter_names = ("theta1", "theta2", "theta3")
     cites: ClassVar = ("trojan2024",)
     source: ClassVar = (

@@ -245,6 +245,27 @@ def test_metric_of_wrong_arity_is_refused(function, count):
 
 
 @pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize("moments", [-1, -0.5, float("nan")])
+def test_moments_that_are_no_order_are_refused(moments):
+    with pytest.raises(ContractError, match=r"moments is .*; give an order from 0"):
+        register_metric("wrong", moments=moments)(lambda one, two: None)
+
+    class Heavy(WholeProblem):
+        """Says nonsense of its tails."""
+
+        finite_moments = moments
+
+    with pytest.raises(ContractError, match="finite_moments must be a number from 0"):
+        register_problem("heavy")(Heavy)
+
+
+def test_metrics_say_which_moments_they_need():
+    needed = {entry.name: entry.moments for entry in registry.entries("metric")}
+    assert (needed["mah"], needed["skew"], needed["sw2"]) == (2, 3, 2)
+    assert (needed["iad-rank"], needed["coverage"], needed["c2st"]) == (0, 0, 0)
+
+
+@pytest.mark.usefixtures("clean_registry")
 def test_metric_with_two_arguments_and_options_is_registered():
     def distance(approximation, reference, bins=10):
         """Counts."""

@@ -31,7 +31,8 @@ class Score:
             merge that is unreliable or misfits, where splits are missing, on a board that gives
             no ranks (:attr:`Board.unranked`), and where it was not asked for.
         group: 1 for the best and what cannot be told from it, and so on; None as ``rank``.
-        at_floor: within two floor sds of what perfect draws read.
+        at_floor: within two floor sds of what perfect draws read, the error of the floor's own
+            mean included.
         unreliable: the merge's own sampling did not converge in some split.
         misfit: the density that the merge fitted misses the posterior in some split.
     """

@@ -144,7 +144,9 @@ def _board(
             }
             _rank(scores, own, rows, by_metric)
         for score in scores.values():
-            at_floor = score.mean <= floor[metric]["mean"] + 2 * floor[metric]["sd"]
+            level = floor[metric]
+            width = math.hypot(level["sd"], level.get("standard_error", 0.0))
+            at_floor = score.mean <= level["mean"] + 2 * width
             score.at_floor = at_floor and grade != UNCERTIFIED
     ranked_by = wanted or headline
     ranking = [metric for metric in metrics if name_of(metric) in ranked_by]
@@ -212,7 +214,8 @@ def _mean_floor(records: list[dict[str, Any]], metric: str) -> dict[str, float]:
     floors = list(by_repetition.values())
     if len(floors) == 1:
         return dict(floors[0])
-    return {name: sum(floor[name] for floor in floors) / len(floors) for name in floors[0]}
+    common = set.intersection(*(set(floor) for floor in floors))  # older ones know less
+    return {name: sum(floor[name] for floor in floors) / len(floors) for name in sorted(common)}
 
 
 def by_label(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -29,8 +29,8 @@ def of_board(board: Board) -> list[str]:
     if board.earlier_rules:
         lines.append(
             f"{board.earlier_rules} of {number} records were made under earlier rules of what "
-            "merged draws are worth: the errors of methods in closed form are too small, and "
-            "with them the intervals of ranks"
+            "draws are worth: errors and noise floors may be too small, and with them the "
+            "intervals of ranks"
         )
     if board.unsealed:
         lines.append(

@@ -185,6 +185,12 @@ def test_a_space_embeds_draws_of_its_own(anything: Subject) -> None:
     assert not [check for check in truth.checks if check.failed]
 
 
+def test_is_judged_by_metrics_that_mean_something(anything: Subject) -> None:
+    """Headline metrics are registered, and need no moments that the posterior does not have."""
+    for name in anything.problem.headline:
+        assert registry.get("metric", name).moments <= anything.problem.finite_moments, name
+
+
 def test_data_are_the_same_every_time(anything: Subject) -> None:
     again = load_data(anything.problem, derive_key(0, anything.name, "data"))
     jax.tree.map(np.testing.assert_array_equal, anything.data, again)

@@ -25,7 +25,7 @@ def _standardised(approximation: Sample, reference: Sample) -> tuple[np.ndarray,
     return (approximation.values - mean) / spread, (reference.values - mean) / spread
 
 
-@register_metric("mah", version=1)
+@register_metric("mah", version=1, moments=2)
 def mahalanobis(approximation: Sample, reference: Sample) -> Figure:
     """Mahalanobis distance of the means, sqrt((μ_a - μ_f)ᵀ V_f⁻¹ (μ_a - μ_f)), in posterior sds.
 
@@ -66,7 +66,7 @@ def _norms(shift: Float[np.ndarray, "... d"], covariance: Float[np.ndarray, "d d
     return np.sqrt(np.sum(whitened**2, axis=0)).reshape(np.shape(shift)[:-1])
 
 
-@register_metric("skew", version=1)
+@register_metric("skew", version=1, moments=3)
 def skew_deviation(approximation: Sample, reference: Sample) -> Figure:
     """Mean absolute difference of marginal skewness, (1/d) Σ_i |γ_f,i - γ_a,i|; no unit.
 
@@ -99,7 +99,7 @@ def _skewness(values: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]
     return from_sums(total, len(values)), from_sums(total[:, None] - sums, len(values) - sizes)
 
 
-@register_metric("iad", version=1)
+@register_metric("iad", version=1, moments=2)
 def integrated_absolute_distance(approximation: Sample, reference: Sample) -> Figure:
     """Mean over coordinates of half the L1 distance of marginal densities; 0 to 1.
 
@@ -124,7 +124,7 @@ def integrated_absolute_distance(approximation: Sample, reference: Sample) -> Fi
     return Figure(value, jackknife_error((approximation, reference), left_out))
 
 
-@register_metric("iad-128", version=1)
+@register_metric("iad-128", version=1, moments=2)
 def published_integrated_absolute_distance(approximation: Sample, reference: Sample) -> Figure:
     """The IAD as the published code integrates it: trapezoid rule on 128 points; 0 to 1.
 

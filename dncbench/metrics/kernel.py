@@ -18,7 +18,7 @@ _BANDWIDTH_DRAWS = 1_000
 _STEIN_POINTS = 2_000
 
 
-@register_metric("mmd", version=1)
+@register_metric("mmd", version=1, moments=2)
 def maximum_mean_discrepancy(approximation: Sample, reference: Sample) -> Figure:
     """Maximum mean discrepancy (Gretton et al. 2012) after whitening; 0 to √2, no unit.
 
@@ -29,7 +29,7 @@ def maximum_mean_discrepancy(approximation: Sample, reference: Sample) -> Figure
     return _root(within_a, within_f, between, 1.0, (approximation, reference))
 
 
-@register_metric("energy", version=1)
+@register_metric("energy", version=1, moments=2)
 def energy_distance(approximation: Sample, reference: Sample) -> Figure:
     """Energy distance sqrt(2 E|x - y| - E|x - x'| - E|y - y'|) after whitening; √ posterior sds.
 
@@ -39,7 +39,7 @@ def energy_distance(approximation: Sample, reference: Sample) -> Figure:
     return _root(within_a, within_f, between, -1.0, (approximation, reference))
 
 
-@register_metric("ksd", version=1, reads=("eta", "score"))
+@register_metric("ksd", version=1, reads=("eta", "score"), moments=2)
 def kernel_stein_discrepancy(approximation: Sample, reference: Sample) -> Figure:
     """Kernel Stein discrepancy in excess of the reference's own, √|KSD_a² - KSD_f²|; no unit.
 

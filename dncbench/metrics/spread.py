@@ -16,7 +16,7 @@ from dncbench.registry import register_metric
 LEVELS = (0.5, 0.8, 0.95)
 
 
-@register_metric("cov", version=1)
+@register_metric("cov", version=1, moments=2)
 def covariance_error(approximation: Sample, reference: Sample) -> Figure:
     """Relative error of the covariance, ‖V_f^(-1/2) V_a V_f^(-1/2) - I‖_F / √d; no unit.
 
@@ -25,7 +25,7 @@ def covariance_error(approximation: Sample, reference: Sample) -> Figure:
     return _of_ratios(approximation, reference, lambda ratio: np.sqrt(np.mean((ratio - 1) ** 2)))
 
 
-@register_metric("eig-min", version=1)
+@register_metric("eig-min", version=1, moments=2)
 def narrowest(approximation: Sample, reference: Sample) -> Figure:
     """|log λ_min|: how far off the narrowest direction's variance is; nats.
 
@@ -34,7 +34,7 @@ def narrowest(approximation: Sample, reference: Sample) -> Figure:
     return _of_ratios(approximation, reference, lambda ratio: abs(np.log(ratio[0])))
 
 
-@register_metric("eig-max", version=1)
+@register_metric("eig-max", version=1, moments=2)
 def widest(approximation: Sample, reference: Sample) -> Figure:
     """|log λ_max|: how far off the widest direction's variance is; nats.
 

@@ -70,7 +70,9 @@ class Scorer:
         if reference.log_probs is not None:
             law = np.exp(reference.log_probs)
             self.truth = self._sample(*self._first(reference), reference.ess, law)
-        self.floors, self.failed = noise_floor(blocks, self.truth, self.metrics, key, cache, note)
+        # A metric without a floor is not applicable.
+        defined = [entry for entry in self.metrics if entry.moments <= problem.finite_moments]
+        self.floors, self.failed = noise_floor(blocks, self.truth, defined, key, cache, note)
 
     @staticmethod
     def _first(reference: Reference) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -28,10 +28,11 @@ from dncbench.storage.shape import (
 
 RECORD_SCHEMA = 2
 
-RULES = 2
+RULES = 3
 """By which errors are told; ``docs/record.md`` lists them. A record that says none has the first.
 
-Raised where standard errors, statuses or warnings come to mean something else, and figures do not.
+Raised where standard errors, noise floors, statuses or warnings come to mean something else, and
+figures do not.
 """
 
 SCORED = ("ok", "unreliable")
@@ -69,7 +70,10 @@ _IDENTITY = fields(
         "budget": text(BUDGET, "the name of a budget", 500),
     }
 )
-NOISE_FLOOR = fields({"mean": _LEVEL, "sd": _AMOUNT, "max": _LEVEL})
+NOISE_FLOOR = fields(
+    {"mean": _LEVEL, "sd": _AMOUNT, "max": _LEVEL},
+    {"standard_error": _AMOUNT},  # of the mean
+)
 """What a metric reads on perfect draws."""
 
 METRIC = fields({"value": _FIGURE, "standard_error": _AMOUNT, "noise_floor": NOISE_FLOOR})

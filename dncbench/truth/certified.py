@@ -12,6 +12,10 @@ A certificate is a list of checks, each with a limit or only told, whatever made
   come from NUTS's adaptation. Such a reference has grade B.
 
 A reference that fails any check has grade C. Exchangeable labels are compared sorted.
+
+The draws are shuffled before they are cut into blocks. Stretches of chains in order would be
+correlated, or, where chains are antithetic, have means closer to one another than those of
+independent samples are; random subsets of the pool have neither.
 """
 
 import functools
@@ -32,7 +36,7 @@ from dncbench.storage.cache import Cache, fingerprint
 from dncbench.truth.two_samplers import certify, certify_exact, settings_for
 from dncbench.truth.verification import CHECKED_POINTS, TOLERANCE, log_densities_at
 
-VERSION = 3
+VERSION = 4
 """Raised when the meaning of a reference changes; cached ones of another version are not used."""
 
 
@@ -41,10 +45,10 @@ class Reference:
     """Draws of the full posterior with their certificate.
 
     Attributes:
-        blocks: (B, N, ...) draws in the problem's space; B nearly independent sets of N.
+        blocks: (B, N, ...) draws in the problem's space; a random partition into B sets of N.
         embedded: (B, N, p) the points that they stand for: natural parameters θ, for
             continuous ones.
-        ess: how many independent draws one block is worth.
+        ess: how many independent draws one block is worth (:func:`worth_of_a_block`).
         certificate: ``grade``, ``checks``, and the sentences of those that failed; plain
             JSON values.
         log_probs: (K,) exact log probabilities of all objects of a finite support, or None.
@@ -113,7 +117,9 @@ def reference(
         "failures": failures,
         "checks": [_plain(check) for check in truth.checks],
     }
-    arrays = {"pool": np.asarray(truth.pool)} | _anchors(problem, data, np.asarray(truth.pool))
+    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 2), len(truth.pool)))
+    pool = np.asarray(truth.pool)[order]
+    arrays = {"pool": pool} | _anchors(problem, data, pool)
     if truth.log_probs is not None:
         arrays["log_probs"] = np.asarray(truth.log_probs, np.float64)
     # Draws whose worth cannot be told, of a coordinate that stands still, count as one.
@@ -220,14 +226,30 @@ def _in_blocks(
     num_draws = shape[0] * shape[1]
     pool = problem.space.check(arrays["pool"], num_draws, "an earlier run")
     embedded = problem.space.embed(pool)
-    ess = min(info["independent"] / budget.reference_blocks, budget.num_draws)
+    ess = worth_of_a_block(info["independent"], *shape)
     certificate = info["certificate"]
     for check in certificate["checks"]:
         Check(**check)
     return Reference(
         pool.reshape(*shape, *pool.shape[1:]),
         embedded.reshape(*shape, -1),
-        float(ess),
+        ess,
         {name: certificate[name] for name in ("grade", "failures", "checks")},
         arrays.get("log_probs"),
     )
+
+
+def worth_of_a_block(independent: float, num_blocks: int, num_draws: int) -> float:
+    """How many independent draws a random subset of a pool is worth.
+
+    The mean of N of the B N draws of a pool that is worth E differs from the pool's mean by a
+    variance of σ²/N (1 - 1/B), as in sampling without replacement, and that from the truth by
+    σ²/E; the sum is σ² over what the subset is worth. At most N: what antithetic chains are
+    worth beyond that holds for means alone.
+
+    Args:
+        independent: E.
+        num_blocks: B.
+        num_draws: N.
+    """
+    return float(min(num_draws, 1 / ((1 - 1 / num_blocks) / num_draws + 1 / independent)))

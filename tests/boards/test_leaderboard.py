@@ -242,6 +242,15 @@ def test_the_oracle_is_last_and_never_the_best():
     assert _best(records) == {"alpha"}
 
 
+@pytest.mark.parametrize(("value", "at_floor"), [(0.749, True), (0.751, False)])
+def test_the_error_of_the_floors_mean_widens_it(value, at_floor):
+    made = record("alpha", values={"mah@1": value})
+    # Of a floor of 0.5 and sd 0.1, twice hypot(0.1, 0.075) = 0.125.
+    made["metrics"]["mah@1"]["noise_floor"]["standard_error"] = 0.075
+    (board,) = boards([made])
+    assert _row(board, "alpha").scores["mah@1"].at_floor is at_floor
+
+
 @pytest.mark.parametrize(("value", "at_floor"), [(0.1, True), (0.699, True), (0.701, False)])
 def test_at_floor_is_within_two_sds_of_the_floor(value, at_floor):
     board = _board([record(values={"mah@1": value}, floor=(0.5, 0.1))])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dncbench import registry
+from dncbench.metrics import transport
 from dncbench.metrics.sample import Sample, read
 
 NUM_DRAWS = 4000
@@ -116,6 +117,37 @@ def test_mode_weights_count_the_orders() -> None:
     assert metric("modes")(one_mode, f).value == pytest.approx(5 / 6, abs=0.02)
     swapped = sample(f.values[:, [1, 0, 2]])
     assert metric("modes")(swapped, f).value < 0.03
+
+
+@pytest.mark.parametrize(("dim", "shift"), [(2, 0.3), (20, 0.3), (20, 0.0)])
+def test_the_error_of_sw2_counts_its_directions(dim: int, shift: float) -> None:
+    # The same two samples, read along many sets of directions: the jackknife sees none of it.
+    rng, sets, directions = np.random.default_rng(8), 60, 100
+    a, f = rng.standard_normal((2, 2000, dim))
+    a[:, 0] += shift
+    values, errors = [], []
+    for _ in range(sets):
+        along = rng.standard_normal((dim, directions))
+        along /= np.linalg.norm(along, axis=0)
+        gaps = np.sort(a @ along, axis=0) - np.sort(f @ along, axis=0)
+        squared = np.mean(gaps**2, axis=0)
+        values.append(np.sqrt(squared.mean()))
+        errors.append(transport.error_of_directions(squared))
+    # The sd over the sets has a relative error of 1/sqrt(2 (sets - 1)), 9 %.
+    claimed = np.sqrt(np.mean(np.square(errors)))
+    assert np.std(values, ddof=1) / claimed == pytest.approx(1.0, abs=4 * 0.092)
+    assert claimed > 0.01 * np.mean(values)
+
+
+def test_the_error_of_sw2_holds_that_of_its_directions() -> None:
+    a, f = normal(1, mean=0.3), normal(2)
+    alike = metric("sw2")(a, f).standard_error
+    pair = tuple(Sample(s.values, 1e12) for s in (a, f))  # draws without an error
+    of_directions = metric("sw2")(*pair).standard_error
+    assert 0.01 * metric("sw2")(a, f).value < of_directions < alike
+    # One coordinate has one direction.
+    line = tuple(Sample(s.values[:, :1], 1e12) for s in (a, f))
+    assert metric("sw2")(*line).standard_error < 1e-4 * metric("sw2")(*line).value
 
 
 @pytest.mark.parametrize("name", ["ksd", "modes"])

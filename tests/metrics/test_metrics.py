@@ -1,4 +1,4 @@
-"""The three discrepancies against closed forms, SciPy, null laws and replicates."""
+"""Discrepancies of location and marginals against closed forms, SciPy, null laws and replicates."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,13 @@ from dncbench.metrics.discrepancy import (
     mahalanobis,
     skew_deviation,
 )
+from dncbench.metrics.ranks import rank_distance
 from dncbench.metrics.sample import Sample
 
 METRICS = {
     "mah": mahalanobis,
     "iad": integrated_absolute_distance,
+    "iad-rank": rank_distance,
     "skew": skew_deviation,
 }
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())

@@ -35,12 +35,18 @@ class Plane(Posterior):
         return -0.5 * jnp.sum((observation["y"] - theta) ** 2)
 
 
-def scorer(folder: Any, names: list[str], said: list[str], into: Any = None) -> Scorer:
+def scorer(
+    folder: Any,
+    names: list[str],
+    said: list[str],
+    into: Any = None,
+    problem: Posterior | None = None,
+) -> Scorer:
     """The scorer of normal draws, or of draws that ``into`` maps somewhere else."""
     blocks = np.random.default_rng(1).standard_normal((3, NUM_DRAWS, 2))
     blocks = blocks if into is None else blocks @ into
     reference = Reference(blocks, blocks, float(NUM_DRAWS), {"grade": "A", "checks": []})
-    problem, data = Plane(), Data({"y": jnp.zeros((4, 2))})
+    problem, data = problem or Plane(), Data({"y": jnp.zeros((4, 2))})
     ids = {registry.get("metric", name).id for name in names}
     return Scorer(
         problem, data, reference, {"id": "plane@1"}, problem.space, Cache(folder), ids, said.append
@@ -131,6 +137,32 @@ def test_a_metric_without_a_floor_is_no_figure_of_any_merge(tmp_path) -> None:
         assert found["metrics"].keys() == {f"{name}@1" for name in SOUND}
         assert "on perfect draws: metric 'mine' raised" in found["metrics_failed"][name]
     assert len(said) == 1  # for the problem, not for every method
+
+
+@pytest.mark.parametrize(
+    ("moments", "names"),
+    [
+        (3, ["mah", "iad", "skew", "coverage", "iad-rank"]),
+        (2, ["mah", "iad", "coverage", "iad-rank"]),
+        (1, ["coverage", "iad-rank"]),
+    ],
+)
+def test_figures_of_moments_that_do_not_exist_are_not_applicable(
+    tmp_path, moments: float, names: list[str]
+) -> None:
+    class Heavy(Plane):
+        """Of a posterior with few moments."""
+
+        finite_moments = moments
+
+    asked = ["mah", "iad", "skew", "coverage", "iad-rank"]
+    made = scorer(tmp_path, asked, [], problem=Heavy())
+    found = made.score(merged(), 300.0, "method")
+    assert found["metrics"].keys() == made.floors.keys() == {f"{name}@1" for name in names}
+    assert sorted(found["metrics_not_applicable"]) == sorted(
+        f"{name}@1" for name in asked if name not in names
+    )
+    assert "metrics_failed" not in found
 
 
 def test_a_posterior_in_a_plane_has_the_figures_that_need_no_covariance(tmp_path) -> None:

@@ -1,9 +1,7 @@
 """Certified references: against quadrature, and a certificate that can be failed."""
 
 import dataclasses
-import itertools
 import re
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
 from dncbench import budget, registry
 from dncbench.draws import Check, Truth
 from dncbench.errors import ContractError, DrawsError
-from dncbench.metrics.discrepancy import mahalanobis
 from dncbench.metrics.sample import Figure, Sample
 from dncbench.posterior import Density, full_posterior
 from dncbench.precision import derive_key
@@ -25,6 +22,7 @@ from dncbench.problems.toy_logistic import ToyLogistic
 from dncbench.sampling import diagnostics
 from dncbench.sampling.diagnostics import MAX_RHAT
 from dncbench.storage.cache import Cache
+from dncbench.truth import floors
 from dncbench.truth.certified import Reference, reference
 from dncbench.truth.floors import noise_floor
 from dncbench.truth.two_samplers import agreement, settings_for
@@ -51,8 +49,12 @@ def certified(problem, cache: Cache) -> Reference:
 
 
 def chains(made: Reference) -> np.ndarray:
-    """The pool's chains again: block b is the b-th stretch of every chain."""
-    stretches = made.blocks.reshape(len(made.blocks), SMOKE.num_chains, -1, 2)
+    """The pool's chains again: shuffled back, block b is the b-th stretch of every chain."""
+    shuffled = made.blocks.reshape(-1, 2)
+    order = jax.random.permutation(jax.random.fold_in(jax.random.key(0), 2), len(shuffled))
+    pool = np.empty_like(shuffled)
+    pool[np.asarray(order)] = shuffled
+    stretches = pool.reshape(len(made.blocks), SMOKE.num_chains, -1, 2)
     return np.swapaxes(stretches, 0, 1).reshape(SMOKE.num_chains, -1, 2)
 
 
@@ -205,13 +207,16 @@ def test_a_known_truth_is_taken_as_it_is(tmp_path: Path, grade: str) -> None:
     made = own_truth(Truth(POOL, 2400.0, None, (GOOD,), grade), "known", tmp_path)
     assert made.certificate["grade"] == grade
     assert made.checks == [GOOD]
-    np.testing.assert_array_equal(made.blocks.reshape(-1, 2), POOL[:-5])
-    assert made.ess == pytest.approx(2400.0 / SMOKE.reference_blocks)
+    shuffled = made.blocks.reshape(-1, 2)
+    assert not np.array_equal(shuffled, POOL[:-5])
+    np.testing.assert_array_equal(np.sort(shuffled, axis=0), np.sort(POOL[:-5], axis=0))
+    # 3 blocks of 1200: 1/ESS = (1 - 1/3)/1200 + 1/2400.
+    assert made.ess == pytest.approx(1028.571, abs=1e-3)
 
 
 def test_draws_whose_worth_cannot_be_told_count_as_one(tmp_path: Path) -> None:
     made = own_truth(Truth(POOL, np.nan, None, (GOOD,)), "untold", tmp_path)
-    assert made.ess == pytest.approx(1.0 / SMOKE.reference_blocks)
+    assert made.ess == pytest.approx(1.0, abs=1e-3)
 
 
 def test_a_truth_that_nothing_vouches_for_is_refused(tmp_path: Path) -> None:
@@ -295,21 +300,17 @@ def metrics() -> list[registry.Entry]:
 
 
 def test_the_floor_of_mah_is_its_null_law(certified: Reference, cache: Cache) -> None:
-    # The squared distances of all pairs of B independent blocks add up to B/n χ² with
-    # 2 (B - 1) degrees of freedom, n being what a block is worth.
+    # sqrt(2/n) times a χ of 2 degrees of freedom, of mean sqrt(π/2); whatever the pool is worth.
     made = blocks(certified)
     floor = noise_floor(made, made[0], metrics(), IDENTITY, cache).levels["mah@1"]
-    number = SMOKE.reference_blocks
-    pairs = number * (number - 1) // 2
-    squares = pairs * floor["mean"] ** 2 + (pairs - 1) * floor["sd"] ** 2
-    law = chi2(2 * (number - 1))
-    assert squares * SMOKE.num_draws / number > law.ppf(FALSE_ALARM)
-    assert squares * certified.ess / number < law.isf(FALSE_ALARM)
-    readings = [mahalanobis(a, f).value for a, f in itertools.combinations(made, 2)]
-    assert len(readings) == pairs
-    assert floor["mean"] == pytest.approx(statistics.mean(readings), rel=1e-12)
-    assert floor["sd"] == pytest.approx(statistics.stdev(readings), rel=1e-9)
-    assert floor["max"] == max(readings)
+    unit = np.sqrt(2 / SMOKE.num_draws)
+    assert floor["mean"] == pytest.approx(
+        unit * np.sqrt(np.pi / 2), abs=norm.isf(FALSE_ALARM / 2) * floor["standard_error"]
+    )
+    # Of R readings of such a χ the sd has a relative standard error of 0.75 / sqrt(R) or less.
+    assert floor["sd"] == pytest.approx(unit * np.sqrt(2 - np.pi / 2), rel=4 * 0.075)
+    assert 0.04 < floor["standard_error"] / floor["mean"] <= floors.RESOLUTION
+    assert floor["max"] > floor["mean"] + 1.5 * floor["sd"]
 
 
 def counted() -> tuple[registry.Entry, list[tuple[Sample, Sample]]]:
@@ -323,15 +324,28 @@ def counted() -> tuple[registry.Entry, list[tuple[Sample, Sample]]]:
     return registry.Entry("metric", "count", 1, "Counts.", "test", count), calls
 
 
-def test_floors_are_over_all_pairs_and_kept(certified: Reference, tmp_path: Path) -> None:
+def test_floors_are_over_disjoint_subsets_of_the_pool_and_kept(tmp_path: Path) -> None:
     entry, calls = counted()
-    cache, made = Cache(tmp_path), blocks(certified)
+    draws = np.random.default_rng(7).standard_normal((3, SMOKE.num_draws, 2))  # none twice
+    cache, made = Cache(tmp_path), [Sample(values, 1200.0, values) for values in draws]
     first = noise_floor(made, made[0], [entry], IDENTITY, cache).levels["count@1"]
-    assert first == {"mean": 2.0, "sd": 1.0, "max": 3.0}
-    assert len({a.values.tobytes() + f.values.tobytes() for a, f in calls}) == 3
-    assert all(not np.array_equal(a.values, f.values) for a, f in calls)
+    # Numbers 1 to R have a relative standard error of 1 / sqrt(3 R): 134 of them for 5 %.
+    number = len(calls)
+    assert 130 <= number <= 136
+    assert (first["mean"], first["max"]) == ((number + 1) / 2, number)
+    assert first["standard_error"] == pytest.approx(first["sd"] / np.sqrt(number))
+    pool = {row.tobytes() for row in draws.reshape(-1, 2)}
+    seen = set()
+    for pair in calls:
+        rows = [row.tobytes() for each in pair for row in each.values]
+        assert len(set(rows)) == len(rows) == 2 * SMOKE.num_draws
+        assert pool.issuperset(rows)
+        assert all(each.eta is not None for each in pair)
+        np.testing.assert_array_equal(pair[0].values, pair[0].eta)  # one row of one draw
+        seen.add(frozenset(rows[: SMOKE.num_draws]))
+    assert len(seen) == number
     assert noise_floor(made, made[0], [entry], IDENTITY, cache).levels["count@1"] == first
-    assert len(calls) == 3
+    assert len(calls) == number
 
 
 def test_against_an_exact_law_every_block_is_read_once(tmp_path: Path) -> None:
@@ -344,12 +358,19 @@ def test_against_an_exact_law_every_block_is_read_once(tmp_path: Path) -> None:
     entry, calls = counted()
     entry = dataclasses.replace(entry, reads=("codes",))
     floor = noise_floor(made, truth, [entry], IDENTITY, Cache(tmp_path)).levels["count@1"]
-    assert floor == {"mean": 2.5, "sd": pytest.approx(np.sqrt(5 / 3)), "max": 4.0}
+    sd = np.sqrt(5 / 3)
+    assert floor == {
+        "mean": 2.5,
+        "sd": pytest.approx(sd),
+        "max": 4.0,
+        "standard_error": pytest.approx(sd / 2),
+    }
     assert [(a, f) for a, f in calls] == [(one, truth) for one in made]
     # A metric of points does not know the law: for it the blocks are held against each other.
     entry, calls = counted()
     noise_floor(made, truth, [entry], IDENTITY | {"points": True}, Cache(tmp_path))
-    assert len(calls) == 6
+    assert len(calls) > 100
+    assert all(truth not in pair for pair in calls)
 
 
 # ---------------------------------------------------------------- cache

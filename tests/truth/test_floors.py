@@ -68,7 +68,7 @@ def test_it_is_tried_again(tmp_path) -> None:
     for broken in (ValueError("not yet"), Figure(np.nan, 0.1)):
         assert floors(cache, returning(broken)).levels == {}
     assert floors(cache, returning(Figure(0.5, 0.1))).levels == {
-        "mine@1": {"mean": 0.5, "sd": 0.0, "max": 0.5}
+        "mine@1": {"mean": 0.5, "sd": 0.0, "max": 0.5, "standard_error": 0.0}
     }
 
 
