@@ -12,7 +12,7 @@ from dncbench.precision import derive_key
 from dncbench.problem import Data
 from dncbench.sampling.settings import SamplerSettings
 
-SAMPLING_VERSION = 2
+SAMPLING_VERSION = 3
 """Raised when the same settings give other subposterior draws, or they are kept in another way."""
 
 MERGED_VERSION = 2
