@@ -152,7 +152,10 @@ def test_the_evidence_and_its_standard_error(problem: Posterior) -> None:
 @pytest.mark.parametrize("in_likelihood", [True, False])
 def test_modes_have_the_weights_that_are_theirs(in_likelihood: bool) -> None:
     shares = np.array(
-        [np.mean(np.asarray(run.eta)[:, 0] > 0) for run in several(TwoModes(in_likelihood=in_likelihood))]
+        [
+            np.mean(np.asarray(run.eta)[:, 0] > 0)
+            for run in several(TwoModes(in_likelihood=in_likelihood))
+        ]
     )
     error = shares.std(ddof=1) / np.sqrt(RUNS)
     assert 0 < error < 0.03
