@@ -85,7 +85,12 @@ class Posterior(Problem):
 
     @property
     def start(self) -> Float[np.ndarray, " dim"]:
-        """η where the search for the mode begins; zero by default."""
+        """η where the search for the mode begins; zero by default.
+
+        Where the data lie many prior sds from the prior, a place near them: points that look
+        for other modes, and the second sampler of a reference, start from a base as wide as
+        the prior and this place.
+        """
         return np.zeros(self.dim)
 
     def exact_draws(
