@@ -19,6 +19,7 @@ BATCH = 64
 """Points whose densities are evaluated at once: what is in between stays in the cache."""
 
 _ACCEPTANCE = 0.3
+_FULL_LENGTH = 0.75  # share of the steps
 _SHORTEST = 2.0  # decades below the full length of a step
 _FREEDOM = 5.0  # degrees of freedom of the t
 
@@ -100,7 +101,7 @@ def move(
         key: random key.
 
     Returns:
-        Where they are then, and the mean probability of acceptance.
+        Where they are then, and the mean probability of accepting a step of full length.
     """
     key_normal, key_gamma, key_length, key_accept = jax.random.split(key, 4)
     number, dim = state.eta.shape
@@ -111,7 +112,8 @@ def move(
     # A t is a Gaussian of random scale, drawn here given where the point is.
     scale = 0.5 * (_FREEDOM + squared) / jax.random.gamma(key_gamma, shape, (number,))
     noise = jnp.sqrt(scale)[:, None] * jax.random.normal(key_normal, (number, dim))
-    step = state.step * _lengths(key_length, number)[:, None]
+    length = _lengths(key_length, number)
+    step = state.step * length[:, None]
     proposed = jnp.sqrt(1.0 - step**2) * z + step * noise
     eta = geometry.mean[None, :] + proposed @ geometry.factor.T
     value = posterior(eta)
@@ -123,14 +125,19 @@ def move(
         jnp.where(accepted, value, state.value),
         state.step,
     )
-    return moved, jnp.mean(jnp.exp(jnp.minimum(0.0, log_ratio)))
+    full = length == 1.0
+    acceptance = jnp.sum(jnp.exp(jnp.minimum(0.0, log_ratio)) * full)
+    return moved, acceptance / jnp.maximum(1, jnp.sum(full))
 
 
 def _lengths(key: PRNGKeyArray, number: int) -> Float[Array, " number"]:
-    """Half of the steps at full length, half shorter ones of every order of magnitude."""
+    """Most steps at full length, some shorter by up to two orders of magnitude.
+
+    The short ones move points in parts of the density that are narrower than the whole of it.
+    """
     key_which, key_length = jax.random.split(key)
     shorter = 10.0 ** -jax.random.uniform(key_length, (number,), maxval=_SHORTEST)
-    return jnp.where(jax.random.bernoulli(key_which, 0.5, (number,)), 1.0, shorter)
+    return jnp.where(jax.random.bernoulli(key_which, _FULL_LENGTH, (number,)), 1.0, shorter)
 
 
 def tuned(step: Float[Array, ""], acceptance: Float[Array, ""]) -> Float[Array, ""]:

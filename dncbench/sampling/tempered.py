@@ -49,14 +49,14 @@ _PARTICLES = 512  # of a run, or
 _PARTICLES_PER_DIM = 20  # so many for each coordinate: their covariance has to be known
 _KEPT_ESS = 0.5  # share of the particles that weights of the next temperature are worth
 _MOST_TEMPERATURES = 2_000
-_REMEMBERED = 0.5  # correlation with where they were, below which particles have moved enough
+_REMEMBERED = 0.3  # correlation with where they were, below which particles have moved enough
 _MOST_MOVES = 30  # at one temperature
 _HALVINGS = 60
 _LOG_SMALLEST_STEP = -100.0
 
 _CHAINS = 128
 _MOVES_PER_DRAW = 5
-_BURN_IN_DRAWS = 20
+_BURN_INS = 4  # rounds that are not kept, each with a t fitted to the one before
 _DRAWS_PER_ROUND = 100
 _MOST_ROUNDS = 12
 
@@ -126,7 +126,7 @@ def tempered(
         going_on = _going_on(density, runs, jax.random.fold_in(key, NUM_RUNS), resolution, say)
         chains, values, timed = going_on
         done += timed
-        evaluations += _CHAINS * _MOVES_PER_DRAW * (_BURN_IN_DRAWS + chains.shape[1])
+        evaluations += _CHAINS * _MOVES_PER_DRAW * (_BURN_INS * _DRAWS_PER_ROUND + chains.shape[1])
     say("second sampler, evidence")
     estimates = []
     for place, run in enumerate(runs):
@@ -172,8 +172,13 @@ def _going_on(
     )
     geometry = fitted(jnp.asarray(np.concatenate([run.eta for run in runs])))
     say("second sampler, burning in")
-    done = [_chains(density, geometry, state, key, _BURN_IN_DRAWS, True)]
-    state, _ = done[0].value
+    done: list[Timed] = []
+    for number in range(_BURN_INS):
+        own_key = jax.random.fold_in(key, _MOST_ROUNDS + number)
+        done.append(_chains(density, geometry, state, own_key, _DRAWS_PER_ROUND, True))
+        state, (eta, _) = done[-1].value
+        # Particles of many dimensions are narrower than the posterior, and so is their t.
+        geometry = fitted(eta.reshape(-1, eta.shape[-1]))
     visited: list[tuple[np.ndarray, np.ndarray]] = []
     for number in range(_MOST_ROUNDS):
         say(f"second sampler, round {number + 1}")

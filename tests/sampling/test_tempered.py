@@ -142,7 +142,7 @@ def test_the_evidence_and_its_standard_error(problem: Posterior) -> None:
     error = relative.std(ddof=1) / np.sqrt(RUNS)
     assert abs(relative.mean() - 1.0) < t(RUNS - 1).isf(FALSE_ALARM / 2) * error
     # What a run says of its own error is that of the runs. They scatter by it as χ² says, with
-    # half as much again allowed for what a correlation of 0.5 with the last positions leaves.
+    # half as much again allowed for what a correlation of 0.3 with the last positions leaves.
     told = np.mean([run.variance for run in runs])
     scatter = (RUNS - 1) * log_evidence.var(ddof=1) / told
     law = chi2(RUNS - 1)
