@@ -55,10 +55,11 @@ _HALVINGS = 60
 _LOG_SMALLEST_STEP = -100.0
 
 _CHAINS = 128
-_MOVES_PER_DRAW = 5
+_LEAST_MOVES_PER_DRAW = 3
+_DIMS_PER_MOVE = 10  # a draw takes a move for so many coordinates
 _BURN_INS = 4  # rounds that are not kept, each with a t fitted to the one before
 _DRAWS_PER_ROUND = 100
-_MOST_ROUNDS = 12
+_MOST_ROUNDS = 20
 
 
 class Tempered(NamedTuple):
@@ -126,7 +127,9 @@ def tempered(
         going_on = _going_on(density, runs, jax.random.fold_in(key, NUM_RUNS), resolution, say)
         chains, values, timed = going_on
         done += timed
-        evaluations += _CHAINS * _MOVES_PER_DRAW * (_BURN_INS * _DRAWS_PER_ROUND + chains.shape[1])
+        evaluations += (
+            _CHAINS * _moves_per_draw(dim) * (_BURN_INS * _DRAWS_PER_ROUND + chains.shape[1])
+        )
     say("second sampler, evidence")
     estimates = []
     for place, run in enumerate(runs):
@@ -154,6 +157,10 @@ def tempered(
         "compile_seconds": sum(each.compile for each in done),
     }
     return chains, values, told
+
+
+def _moves_per_draw(dim: int) -> int:
+    return max(_LEAST_MOVES_PER_DRAW, -(-dim // _DIMS_PER_MOVE))
 
 
 def _going_on(
@@ -320,6 +327,7 @@ def _draw(
 ) -> tuple[State, tuple[Float[Array, "C T d"], Float[Array, "C T"]]]:
     """Draws of every chain, and their log densities; the step is tuned while burning in."""
     posterior = finite(one(stack))
+    moves = _moves_per_draw(state.eta.shape[1])
 
     def step(state: State, key: PRNGKeyArray) -> tuple[State, None]:
         state, acceptance = move(posterior, lambda eta, value: value, geometry, state, key)
@@ -328,7 +336,7 @@ def _draw(
         return state, None
 
     def draw(state: State, key: PRNGKeyArray) -> tuple[State, tuple[Array, Array]]:
-        state, _ = jax.lax.scan(step, state, jax.random.split(key, _MOVES_PER_DRAW))
+        state, _ = jax.lax.scan(step, state, jax.random.split(key, moves))
         return state, (state.eta, state.value)
 
     state, visited = jax.lax.scan(draw, state, jax.random.split(key, num_draws))
