@@ -10,7 +10,7 @@ from dncbench.registry import Kind
 
 _FILE = Path(__file__).parent / "citations.bib"
 
-ALWAYS = ("dncbench", "hoffman2014", "murray2010", "vehtari2021")
+ALWAYS = ("delmoral2006", "dncbench", "hoffman2014", "vehtari2021")
 """The suite, the two samplers of a reference, and the diagnostics of its certificate."""
 
 

@@ -85,7 +85,12 @@ class Posterior(Problem):
 
     @property
     def start(self) -> Float[np.ndarray, " dim"]:
-        """η where the search for the mode begins; zero by default."""
+        """η where the search for the mode begins; zero by default.
+
+        Where the data lie many prior sds from the prior, a place near them: points that look
+        for other modes, and the second sampler of a reference, start from a base as wide as
+        the prior and this place.
+        """
         return np.zeros(self.dim)
 
     def exact_draws(
@@ -171,9 +176,7 @@ class Density(eqx.Module):
     def __call__(self, eta: Float[Array, " dim"]) -> Float[Array, ""]:
         """The log density at η (at θ where ``natural``), shape ()."""
         theta = eta if self.natural else self.problem.constrain(eta)
-        prior = self.prior_weight * self.problem.log_prior(theta)
-        if not self.natural and self.problem.is_constrained():
-            prior += self.jacobian_weight * log_jacobian(self.problem, eta)
+        prior = self.log_prior(eta)
         summed = _in_blocks if self.mask.shape[-1] > UNBLOCKED else _at_once
         likelihood = summed(theta, self.problem, self.observations, self.mask)
         total = prior + self.likelihood_weight * likelihood
@@ -181,6 +184,14 @@ class Density(eqx.Module):
             # θ may leave the support, where logarithms have no value and the density is zero.
             return jnp.where(jnp.isnan(total), -jnp.inf, total)
         return total
+
+    def log_prior(self, eta: Float[Array, " dim"]) -> Float[Array, ""]:
+        """What the prior and the Jacobian add to the log density, shape ()."""
+        theta = eta if self.natural else self.problem.constrain(eta)
+        prior = self.prior_weight * self.problem.log_prior(theta)
+        if not self.natural and self.problem.is_constrained():
+            prior += self.jacobian_weight * log_jacobian(self.problem, eta)
+        return prior
 
     def in_theta(self) -> "Density":
         """The same posterior as a density of natural parameters θ."""

@@ -218,7 +218,7 @@ class Prepared:
         name, described = self._name_of(number), described_kind(kind, self.space.name)
         prefix = f"{self.entry.name}, split {number}, {described} subposteriors"
         seed = self.terms.seed
-        draws, _ = sample(
+        draws = sample(
             densities,
             derive_key(seed, self.entry.name, name, described),
             shard_settings(self.budget),

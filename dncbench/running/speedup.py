@@ -106,7 +106,7 @@ def measure(
     def cost(densities: Density, rows: int, which: str) -> Cost:
         say(f"{entry.name}: sampling {which}")
         key = derive_key(seed, entry.name, "speedup", which)
-        draws, _ = sample(densities, key, settings, configured.parameter_names)
+        draws = sample(densities, key, settings, configured.parameter_names)
         return Cost(rows, draws.info["seconds"], float(draws.min_ess()[0]))
 
     full = cost(full_posterior(configured, data), data.num_observations, "the full posterior")

@@ -1,4 +1,4 @@
-"""Draws from log densities: many-chain NUTS, its adaptation, and a second sampler.
+"""Draws from log densities: many-chain NUTS, its starts and adaptation, and a second sampler.
 
 With the diagnostics that say what the draws are worth.
 """

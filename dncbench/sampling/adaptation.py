@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from dncbench.posterior import Density, Posterior, sort_labels
+from dncbench.sampling.modes import find_mode
 from dncbench.sampling.settings import SamplerSettings
 
 LARGEST_DENSE_DIM = 200
 _START_SPREAD = 1.5  # dispersed starts: this many Laplace standard deviations
-_NEWTON_STEPS = 200
 _MOST_HALVINGS = 60
 _SHRINKAGE_DRAWS = 5.0  # Stan's regularisation of a window's covariance
 
@@ -55,50 +55,19 @@ def to_z(geometry: Geometry, eta: Float[Array, "*C dim"]) -> Float[Array, "*C di
     return jax.scipy.linalg.solve_triangular(geometry.factor, centred.T, lower=True).T
 
 
-def find_mode(
-    density: Callable[[Array], Array], start: Float[Array, " dim"]
-) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
-    """Mode and Laplace factor L (L Lᵀ = inverse Hessian of -log density), by damped Newton.
+class Starts(NamedTuple):
+    """Around what the chains of one density start, where that is not its first mode alone."""
 
-    Marquardt's scaling of the damping makes the path independent of the
-    coordinates' scales; a step that does not improve is taken back.
-    """
-    energy = lambda eta: -density(eta)  # noqa: E731
-
-    def scales(hessian: Array) -> Array:
-        return jnp.maximum(jnp.abs(jnp.diag(hessian)), 1e-12)
-
-    def step(state: tuple) -> tuple:
-        eta, value, damping, count, _ = state
-        hessian, gradient = jax.hessian(energy)(eta), jax.grad(energy)(eta)
-        scale = scales(hessian)
-        proposal = eta - jnp.linalg.solve(hessian + damping * jnp.diag(scale), gradient)
-        better = energy(proposal) < value
-        return (
-            jnp.where(better, proposal, eta),
-            jnp.where(better, energy(proposal), value),
-            jnp.where(better, damping / 10, damping * 10),
-            count + 1,
-            jnp.max(jnp.abs(gradient) / jnp.sqrt(scale)),
-        )
-
-    def unfinished(state: tuple) -> Array:
-        *_, damping, count, slope = state
-        return (count < _NEWTON_STEPS) & (slope > 1e-3) & (damping < 1e12)
-
-    mode, *_ = jax.lax.while_loop(
-        unfinished, step, (start, energy(start), jnp.array(1e-3), jnp.array(0), jnp.array(jnp.inf))
-    )
-    hessian = jax.hessian(energy)(mode)
-    root = 1.0 / jnp.sqrt(scales(hessian))
-    # Scaled to a unit diagonal first: factorising is then as exact as the problem allows.
-    curvature = jnp.linalg.cholesky(hessian * root[:, None] * root[None, :])
-    laplace = jax.scipy.linalg.solve_triangular(curvature, jnp.diag(root), lower=True).T
-    return mode, jnp.where(jnp.all(jnp.isfinite(laplace)), laplace, jnp.diag(root))
+    centre: Float[Array, "chains dim"]
+    factor: Float[Array, "chains dim dim"]
 
 
 def _adapt_one(
-    density: Density, key: PRNGKeyArray, dim: int, settings: SamplerSettings
+    density: Density,
+    key: PRNGKeyArray,
+    dim: int,
+    settings: SamplerSettings,
+    starts: Starts | None,
 ) -> tuple[Geometry, Float[Array, "chains dim"], tuple[Array, Array]]:
     """Geometry, the chains' last positions, and log density and score at the mode."""
     from blackjax.adaptation.step_size import dual_averaging_adaptation
@@ -107,7 +76,10 @@ def _adapt_one(
     kernel = nuts.build_kernel()
     start, update, finish = dual_averaging_adaptation(settings.target_acceptance)
     key_start, key_windows = jax.random.split(key)
-    mode, laplace = find_mode(density, jnp.asarray(density.problem.start))
+    if starts is None:
+        mode, laplace, _ = find_mode(density, jnp.asarray(density.problem.start))
+    else:
+        mode, laplace = starts.centre[0], starts.factor[0]
     dense = dim <= LARGEST_DENSE_DIM
     if density.problem.permutations is not None:
         laplace = jnp.linalg.cholesky(_alike(density.problem, laplace @ laplace.T))
@@ -167,20 +139,25 @@ def _adapt_one(
         jnp.arange(settings.num_windows),
         jax.random.split(key_windows, settings.num_windows),
     )
-    dispersed = _drawn_back(density, mode, mode[None, :] + spread @ laplace.T)
+    if starts is None:
+        dispersed = _drawn_back(density, mode, mode[None, :] + spread @ laplace.T)
+    else:
+        around = jnp.einsum("cij,cj->ci", starts.factor, spread)
+        dispersed = _drawn_back(density, starts.centre, starts.centre + around)
     eta = jax.vmap(lambda eta: sort_labels(density.problem, eta))(dispersed)
     (geometry, eta, _), _ = jax.lax.scan(window, (geometry, eta, moments), windows)
     return geometry, eta, jax.value_and_grad(density)(mode)
 
 
 def _drawn_back(
-    density: Density, mode: Float[Array, " dim"], points: Float[Array, "chains dim"]
+    density: Density, mode: Float[Array, "*chains dim"], points: Float[Array, "chains dim"]
 ) -> Float[Array, "chains dim"]:
-    """The points, halved towards the mode where log density or score is not finite.
+    """The points, halved towards their mode where log density or score is not finite.
 
     NUTS never leaves such a point, and builds trees of full depth there all the while.
     """
     both = jax.vmap(jax.value_and_grad(density))
+    mode = jnp.broadcast_to(mode, points.shape)
 
     def usable(points: Array) -> Array:
         values, scores = both(points)
@@ -192,11 +169,11 @@ def _drawn_back(
 
     def halve(state: tuple) -> tuple:
         number, points, there = state
-        points = jnp.where(there[:, None], points, 0.5 * (points + mode[None, :]))
+        points = jnp.where(there[:, None], points, 0.5 * (points + mode))
         return number + 1, points, usable(points)
 
     _, points, there = jax.lax.while_loop(unfinished, halve, (jnp.array(0), points, usable(points)))
-    return jnp.where(there[:, None], points, mode[None, :])
+    return jnp.where(there[:, None], points, mode)
 
 
 def _record(moments: tuple, number: Array, visited: Array) -> tuple:
@@ -243,13 +220,25 @@ def _pool(
 
 
 def adapt_all(
-    densities: Density, keys: Key[Array, " S"], dim: int, settings: SamplerSettings
+    densities: Density,
+    keys: Key[Array, " S"],
+    dim: int,
+    settings: SamplerSettings,
+    starts: Starts | None = None,
 ) -> tuple[Geometry, Float[Array, "S chains dim"], tuple[Array, Array]]:
     """Adapt every density of a stack.
+
+    Args:
+        densities: arrays with a leading axis of S densities.
+        keys: one for each.
+        dim: d.
+        settings: see :class:`SamplerSettings`.
+        starts: stacked over S; None where every density's chains start around the mode that
+            is found from the problem's ``start``.
 
     Returns:
         The geometries; the chains' last positions; log density and score at each mode.
     """
-    return eqx.filter_vmap(_adapt_one, in_axes=(eqx.if_array(0), 0, None, None))(
-        densities, keys, dim, settings
+    return eqx.filter_vmap(_adapt_one, in_axes=(eqx.if_array(0), 0, None, None, 0))(
+        densities, keys, dim, settings, starts
     )

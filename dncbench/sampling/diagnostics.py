@@ -30,9 +30,18 @@ def ess_tail(values: Float[np.ndarray, "chains draws dim"]) -> np.ndarray:
     return _stats().ess(values, chain_axis=0, draw_axis=1, method="tail", prob=_TAILS)
 
 
-def mcse(values: Float[np.ndarray, "chains draws dim"], of: str) -> np.ndarray:
-    """Monte Carlo standard error of each coordinate's "mean" or "sd", (dim,)."""
-    return _stats().mcse(values, chain_axis=0, draw_axis=1, method=of)
+def mcse(
+    values: Float[np.ndarray, "chains draws dim"], of: str, prob: float | None = None
+) -> np.ndarray:
+    """Monte Carlo standard error of each coordinate's "mean", "sd" or "quantile", (dim,).
+
+    Args:
+        values: draws, the chains apart.
+        of: what the error is of.
+        prob: of the quantile.
+    """
+    which = {} if prob is None else {"prob": prob}
+    return _stats().mcse(values, chain_axis=0, draw_axis=1, method=of, **which)
 
 
 def bfmi(energy: Float[np.ndarray, "chains draws"]) -> np.ndarray:

@@ -25,6 +25,7 @@ from dncbench.posterior import Density, deal_labels
 from dncbench.sampling import diagnostics
 from dncbench.sampling.adaptation import Geometry, adapt_all, sorted_state, to_z, whitened
 from dncbench.sampling.settings import SamplerSettings
+from dncbench.sampling.starts import find_starts
 from dncbench.timing import Program, Timed
 
 
@@ -34,7 +35,8 @@ def sample(
     settings: SamplerSettings,
     names: tuple[str, ...],
     on_round: Callable[[str], None] = lambda message: None,
-) -> tuple[Draws, Geometry]:
+    all_modes: bool = False,
+) -> Draws:
     """Draw from every density of a stack.
 
     Args:
@@ -43,11 +45,12 @@ def sample(
         settings: see :class:`SamplerSettings`.
         names: d parameter names, for messages and diagnostics.
         on_round: told what is being done, for a progress display.
+        all_modes: whether to look for all modes and start chains around each of them, as a
+            reference asks for. On many shards of many observations it takes as long as sampling.
 
     Returns:
         Draws (S, T, d) with log densities, scores and diagnostics (those of exchangeable
-        labels sorted); and the adapted geometry, stacked over S, for another sampler to
-        start from.
+        labels sorted); where modes were looked for, their numbers as ``modes`` in ``info``.
 
     Raises:
         DrawsError: a density or its gradient is not finite where sampling starts.
@@ -55,11 +58,19 @@ def sample(
     num_densities, dim = densities.mask.shape[0], len(names)
     key_adapt, key_sample = jax.random.split(key)
     key_deal = jax.random.fold_in(key, 2)
+    starts, run_seconds, compile_seconds, found = None, 0.0, 0.0, {}
+    if all_modes:
+        on_round("looking for modes")
+        starts, modes, run_seconds, compile_seconds = find_starts(
+            densities, jax.random.fold_in(key, 3), settings.num_chains
+        )
+        found = {"modes": modes}
     on_round("adapting")
-    adapted: Timed = _adapt(densities, jax.random.split(key_adapt, num_densities), dim, settings)
+    adapt_keys = jax.random.split(key_adapt, num_densities)
+    adapted: Timed = _adapt(densities, adapt_keys, dim, settings, starts)
     geometry, positions, at_mode = adapted.value
     _require_finite(at_mode, names)
-    compile_seconds, run_seconds = adapted.compile, adapted.run
+    compile_seconds, run_seconds = compile_seconds + adapted.compile, run_seconds + adapted.run
 
     steps = settings.num_draws // settings.num_chains
     collected: list[_Trace] = []
@@ -82,6 +93,7 @@ def sample(
             break
     info = {
         "diagnostics": per_density,
+        **found,
         "rounds": len(collected),
         "seconds": run_seconds,
         "compile_seconds": compile_seconds,
@@ -90,15 +102,12 @@ def sample(
     }
     flat = lambda array: array.reshape(num_densities, settings.num_draws, *array.shape[3:])  # noqa: E731
     values, scores = deal_labels(densities.problem, key_deal, flat(kept.value), flat(kept.score))
-    return (
-        Draws(
-            np.asarray(values),
-            flat(kept.log_density),
-            np.asarray(scores),
-            settings.num_chains,
-            info,
-        ),
-        geometry,
+    return Draws(
+        np.asarray(values),
+        flat(kept.log_density),
+        np.asarray(scores),
+        settings.num_chains,
+        info,
     )
 
 

@@ -7,9 +7,10 @@ A certificate is a list of checks, each with a limit or only told, whatever made
 - A posterior with exact draws has them held against NUTS on the model, the second opinion,
   which has to find the same posterior. Both of these have grade A.
 - For any other posterior two samplers that share no algorithm must agree. NUTS gives the
-  draws; elliptical slice sampling gives the second opinion. It starts from dispersed points
-  of its own; only the location and scale of its base Gaussian, for any of which it is exact,
-  come from NUTS's adaptation. Such a reference has grade B.
+  draws, its chains dealt over all modes that are found from dispersed points; tempered
+  sequential Monte Carlo gives the second opinion. It starts from a base that covers the prior
+  and takes nothing from NUTS; its own two runs must agree on the evidence. Such a reference
+  has grade B.
 
 A reference that fails any check has grade C. Exchangeable labels are compared sorted.
 

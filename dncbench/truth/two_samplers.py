@@ -1,8 +1,9 @@
 """Two samplers that must agree: how a posterior is sampled whose truth nobody knows.
 
-NUTS gives the draws. The second opinion comes from elliptical slice sampling, or, where the
-problem has exact draws, from those: then they are the reference, and NUTS on the model has to
-find the same posterior.
+NUTS gives the draws, its chains dealt over all modes that are found from dispersed points. The
+second opinion comes from tempered sequential Monte Carlo, which takes nothing from NUTS, or,
+where the problem has exact draws, from those: then they are the reference, and NUTS on the
+model has to find the same posterior.
 """
 
 from collections.abc import Callable
@@ -20,9 +21,9 @@ from dncbench.posterior import Posterior, full_posterior, sort_labels
 from dncbench.problem import Data
 from dncbench.sampling import diagnostics
 from dncbench.sampling.diagnostics import MAX_RHAT
-from dncbench.sampling.elliptical_slice import elliptical_slice
 from dncbench.sampling.nuts import sample
 from dncbench.sampling.settings import SamplerSettings
+from dncbench.sampling.tempered import tempered
 from dncbench.truth.verification import CHECKED_POINTS, TOLERANCE, check_stored
 
 REFERENCE_EFFICIENCY = 0.7
@@ -31,8 +32,24 @@ REFERENCE_EFFICIENCY = 0.7
 FALSE_ALARM = 1e-3
 """Probability that two correct samplers are said to disagree, over all comparisons together."""
 
-MAX_RESOLUTION = 0.05
-"""Largest standard error of a compared mean, in posterior sds: agreement must mean something."""
+MAX_EVIDENCE_Z = float(norm.isf(FALSE_ALARM / 2))
+"""Standard errors that the log evidence of the second sampler's two runs may lie apart."""
+
+POWER = 0.9
+"""Probability of noticing the shift that a certificate states."""
+
+_SECOND_SHARE = 0.8  # of the resolution, which the second sampler's own error may take
+
+_QUANTILES = (0.05, 0.95)
+
+
+def required_resolution(budget: Budget) -> float:
+    """Largest standard error of a difference of means, in posterior sds: the metrics' floor.
+
+    Means of two sets of ``num_draws`` perfect draws differ by so much: an error of the
+    reference that agreement cannot resolve is then none that a metric could read.
+    """
+    return float(np.sqrt(2.0 / budget.num_draws))
 
 
 def settings_for(budget: Budget) -> SamplerSettings:
@@ -53,7 +70,7 @@ def certify(
     budget: Budget,
     say: Callable[[str], None],
 ) -> Truth:
-    """Draws of NUTS, grade B: elliptical slice sampling must find the same means and sds.
+    """Draws of NUTS, grade B: tempered sequential Monte Carlo must find the same posterior.
 
     Args:
         problem: the model.
@@ -62,44 +79,29 @@ def certify(
         budget: how many draws.
         say: told what is being done.
     """
-    key_nuts, key_slice, key_check = jax.random.split(key, 3)
+    key_nuts, key_second, key_check = jax.random.split(key, 3)
     density = full_posterior(problem, data)
-    names = problem.parameter_names
     settings = settings_for(budget)
-    draws, geometry = sample(
-        density, key_nuts, settings, names, lambda what: say(f"reference: {what}")
-    )
-    nuts_chains = draws.by_chain(0)
-    slice_chains, second = elliptical_slice(
-        density,
-        geometry,
-        key_slice,
-        settings.num_chains,
-        # Twice as fine as the certificate asks for.
-        resolution=0.5 * MAX_RESOLUTION,
-        say=lambda what: say(f"reference: {what}"),
-    )
+    told = lambda what: say(f"reference: {what}")  # noqa: E731
+    draws = sample(density, key_nuts, settings, problem.parameter_names, told, all_modes=True)
+    resolution = required_resolution(budget)
+    chains, log_densities, second = tempered(density, key_second, _SECOND_SHARE * resolution, told)
     (nuts,) = draws.info["diagnostics"]
+    nuts_chains = draws.by_chain(0)
+    assert draws.log_density is not None
+    nuts_log_densities = draws.log_density[0].reshape(nuts_chains.shape[:2])
+    agreed = agreement(
+        np.concatenate([nuts_chains, nuts_log_densities[..., None]], axis=-1),
+        np.concatenate([chains, log_densities[..., None]], axis=-1),
+        (*problem.parameter_names, "the log density"),
+    )
     checks = (
-        *_nuts_checks(nuts, draws, settings, budget.min_reference_ess),
-        Check(
-            "second sampler: chains without a start",
-            second["chains_without_start"],
-            0,
-            "no finite log density",
-        ),
-        Check("second sampler: R-hat", second["max_rhat"], MAX_RHAT),
-        Check("second sampler: bulk ESS", second["min_ess_bulk"]),
-        Check("second sampler: tail ESS", second["min_ess_tail"]),
-        Check("second sampler: steps", second["steps"], None, "elliptical slice sampling"),
-        Check("second sampler: seconds", second["seconds"], None, "without compilation"),
-        *_agreement_checks(agreement(nuts_chains, slice_chains, names), "second sampler"),
+        *_nuts_checks(draws, settings, budget.min_reference_ess),
+        *_second_checks(second),
+        *_agreement_checks(agreed, "second sampler", resolution),
         _recomputed(problem, data, draws, key_check),
     )
-    # Block b is the b-th stretch of every chain: blocks are nearly independent.
-    stretches = nuts_chains.reshape(settings.num_chains, budget.reference_blocks, -1, problem.dim)
-    pool = np.swapaxes(stretches, 0, 1).reshape(-1, problem.dim)
-    return Truth(pool, nuts["min_ess_bulk"], None, checks, "B")
+    return Truth(draws.values[0], nuts["min_ess_bulk"], None, checks, "B")
 
 
 def certify_exact(
@@ -118,14 +120,14 @@ def certify_exact(
     """
     key_nuts, key_check = jax.random.split(key)
     settings = settings_for(budget)
-    draws, _ = sample(
+    draws = sample(
         full_posterior(problem, data),
         key_nuts,
         settings,
         problem.parameter_names,
         lambda what: say(f"reference: {what}"),
+        all_modes=True,
     )
-    (nuts,) = draws.info["diagnostics"]
     # Independent draws are chains of any length.
     chains = exact.reshape(settings.num_chains, -1, problem.dim)
     agreed = agreement(
@@ -135,18 +137,26 @@ def certify_exact(
     )
     checks = (
         Check("exact draws", len(exact), None, "independent; NUTS only has to agree"),
-        *_nuts_checks(nuts, draws, settings, None),
-        *_agreement_checks(agreed, "NUTS"),
+        *_nuts_checks(draws, settings, None),
+        *_agreement_checks(agreed, "NUTS", required_resolution(budget)),
         _recomputed(problem, data, draws, key_check),
     )
     return Truth(exact, len(exact), None, checks, "A")
 
 
 def _nuts_checks(
-    nuts: dict[str, Any], draws: Draws, settings: SamplerSettings, min_ess: float | None
+    draws: Draws, settings: SamplerSettings, min_ess: float | None
 ) -> tuple[Check, ...]:
+    ((nuts,), (modes,)) = draws.info["diagnostics"], draws.info["modes"]
+    where = nuts["max_rhat_parameter"]
+    if modes > 1 and not nuts["max_rhat"] <= MAX_RHAT:
+        where += (
+            f"; chains stay in the {modes} modes they started in: give the problem exact_draws, "
+            "permutations, or a parametrisation that joins its modes"
+        )
     return (
-        Check("NUTS: R-hat", nuts["max_rhat"], MAX_RHAT, nuts["max_rhat_parameter"]),
+        Check("NUTS: modes found", modes, None, "chains start around each of them"),
+        Check("NUTS: R-hat", nuts["max_rhat"], MAX_RHAT, where),
         *(
             Check(
                 f"NUTS: {kind} ESS",
@@ -165,7 +175,45 @@ def _nuts_checks(
     )
 
 
-def _agreement_checks(agreed: dict[str, Any], other: str) -> tuple[Check, ...]:
+def _second_checks(second: dict[str, Any]) -> tuple[Check, ...]:
+    """What is said of the second sampler, whose draws are checked for agreement elsewhere."""
+    return (
+        Check(
+            "second sampler: inverse temperature reached",
+            second["beta"],
+            1.0,
+            "tempered sequential Monte Carlo",
+            at_least=True,
+        ),
+        Check(
+            "second sampler: temperatures",
+            second["temperatures"],
+            None,
+            f"{second['runs']} runs of {second['particles']} particles",
+        ),
+        Check("second sampler: log evidence", second["log_evidence"], None, "bridge sampling"),
+        Check(
+            "second sampler: log evidence of the weights",
+            second["log_evidence_of_weights"],
+            None,
+            "lower where particles lagged behind the temperature",
+        ),
+        Check(
+            "second sampler: two runs' log evidence apart in standard errors",
+            second["evidence_z"],
+            MAX_EVIDENCE_Z,
+            f"standard error {second['evidence_error']:.2g}",
+        ),
+        Check("second sampler: R-hat", second["max_rhat"], MAX_RHAT, f"{second['chains']} chains"),
+        Check("second sampler: bulk ESS", second["min_ess_bulk"]),
+        Check("second sampler: tail ESS", second["min_ess_tail"]),
+        Check("second sampler: densities evaluated", second["evaluations"]),
+        Check("second sampler: seconds", second["seconds"], None, "without compilation"),
+    )
+
+
+def _agreement_checks(agreed: dict[str, Any], other: str, resolution: float) -> tuple[Check, ...]:
+    noticed = (agreed["threshold_z"] + norm.isf(1.0 - POWER)) * agreed["resolution_sds"]
     return (
         Check(
             "agreement: largest difference in standard errors",
@@ -176,8 +224,14 @@ def _agreement_checks(agreed: dict[str, Any], other: str) -> tuple[Check, ...]:
         Check(
             f"agreement: resolution of the {other} in posterior sds",
             agreed["resolution_sds"],
-            MAX_RESOLUTION,
+            resolution,
             "the least certain mean",
+        ),
+        Check(
+            "agreement: shift of a mean that would be noticed, in posterior sds",
+            noticed,
+            None,
+            f"with {100 * POWER:.0f} % probability",
         ),
     )
 
@@ -207,25 +261,33 @@ def agreement(
     second: Float[np.ndarray, "C2 T2 d"],
     names: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Compare every marginal mean and standard deviation of two samplers' draws.
+    """Compare every marginal mean, standard deviation and tail of two samplers' draws.
 
     Returns:
         The largest |difference| / standard error, where it is, the threshold that
         keeps false alarms at ``FALSE_ALARM`` over all comparisons (Bonferroni), and
         the largest standard error of a difference of means, in posterior sds.
     """
-    spread = first.std((0, 1), ddof=1)
-    scores, resolution = {}, 0.0
-    for what, estimate in (("mean", np.mean), ("sd", np.std)):
-        gap = estimate(first, (0, 1)) - estimate(second, (0, 1))
-        error = np.hypot(diagnostics.mcse(first, what), diagnostics.mcse(second, what))
-        scores[what] = np.abs(gap) / error
-        if what == "mean":
-            resolution = float(np.max(error / spread))
+    compared: list[tuple[str, dict[str, Any], Callable[[np.ndarray], np.ndarray]]] = [
+        ("mean", {"of": "mean"}, lambda draws: np.mean(draws, (0, 1))),
+        ("sd", {"of": "sd"}, lambda draws: np.std(draws, (0, 1))),
+        *(
+            (
+                f"{100 * prob:.0f} % quantile",
+                {"of": "quantile", "prob": prob},
+                lambda draws, prob=prob: np.quantile(draws, prob, (0, 1)),
+            )
+            for prob in _QUANTILES
+        ),
+    ]
+    scores, errors = {}, {}
+    for what, of, estimate in compared:
+        errors[what] = np.hypot(diagnostics.mcse(first, **of), diagnostics.mcse(second, **of))
+        scores[what] = np.abs(estimate(first) - estimate(second)) / errors[what]
     worst = max(scores, key=lambda what: np.max(scores[what]))
     return {
         "largest_z": float(np.max(scores[worst])),
         "largest_z_at": f"{worst} of {names[int(np.argmax(scores[worst]))]}",
-        "threshold_z": float(norm.isf(FALSE_ALARM / (2 * 2 * len(names)))),
-        "resolution_sds": resolution,
+        "threshold_z": float(norm.isf(FALSE_ALARM / (2 * len(compared) * len(names)))),
+        "resolution_sds": float(np.max(errors["mean"] / first.std((0, 1), ddof=1))),
     }

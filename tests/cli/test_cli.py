@@ -102,15 +102,19 @@ def test_report_shows_the_draws_and_the_certificate_that_a_run_left(tiny, tmp_pa
     assert text.count('<path class="truth"') == 3
     assert text.count('<path class="series c') == 9
     assert "two samplers that share no algorithm agree" in text
-    for check in ("NUTS: R-hat", "second sampler: steps", "agreement: largest difference in"):
+    for check in (
+        "NUTS: R-hat",
+        "second sampler: temperatures",
+        "agreement: largest difference in",
+    ):
         assert f"<dt>{check}" in text
-    assert "(elliptical slice sampling)" in text
+    assert "(tempered sequential Monte Carlo)" in text
     assert "60 observations" in text
     assert "RuntimeError: no luck on this shard" in text
     text = bare.read_text(encoding="utf-8")
     assert "built from records alone" in text
     assert "<dt>NUTS: R-hat" not in text
-    assert "elliptical slice sampling" not in text
+    assert "tempered sequential Monte Carlo" not in text
     assert "RuntimeError: no luck on this shard" in text
 
 

@@ -11,14 +11,13 @@ from dncbench.draws import one
 from dncbench.posterior import Posterior, full_posterior
 from dncbench.problem import Data, load_data
 from dncbench.sampling import diagnostics
-from dncbench.sampling.adaptation import Geometry, _drawn_back
-from dncbench.sampling.elliptical_slice import elliptical_slice
+from dncbench.sampling.adaptation import _drawn_back
+from dncbench.sampling.tempered import tempered
 from dncbench.storage.cache import Cache
 from dncbench.truth.certified import reference
 
 FALSE_ALARM = 1e-4
 WALL = -0.5  # of the first coordinate
-CHAINS = 8
 
 
 class Walled(Posterior):
@@ -44,20 +43,15 @@ def density(problem: Posterior):
     return full_posterior(problem, Data({"y": jnp.zeros(4)}))
 
 
-def geometry(mean: float = 0.0) -> Geometry:
-    return Geometry(jnp.full((1, 2), mean), jnp.eye(2)[None], jnp.ones(1))
-
-
-def second(problem: Posterior, **options) -> tuple[np.ndarray, dict]:
-    return elliptical_slice(
-        density(problem), geometry(**options), jax.random.key(3), CHAINS, 0.02, lambda what: None
-    )
+def second(problem: Posterior) -> tuple[np.ndarray, dict]:
+    chains, _, told = tempered(density(problem), jax.random.key(3), 0.02, lambda what: None)
+    return chains, told
 
 
 @pytest.mark.parametrize("beyond", [-np.inf, np.nan])
 def test_the_second_sampler_samples_what_lies_inside_a_wall(beyond: float) -> None:
     chains, told = second(Walled(beyond=beyond))
-    assert told["chains_without_start"] == 0
+    assert told["beta"] == 1.0
     assert chains[..., 0].min() > WALL
     # A normal law cut at w: mean φ(w)/(1 - Φ(w)), variance 1 + w mean - mean².
     mean = norm.pdf(WALL) / norm.sf(WALL)
@@ -67,15 +61,9 @@ def test_the_second_sampler_samples_what_lies_inside_a_wall(beyond: float) -> No
         assert np.abs(z).max() < norm.isf(FALSE_ALARM / 8)
 
 
-@pytest.mark.parametrize(
-    ("problem", "mean"),
-    [(Walled(beyond=np.inf, needle=True), 0.0), (Walled(), -1e3), (Walled(), np.nan)],
-    ids=["a needle", "far beyond the wall", "a geometry of NaN"],
-)
-def test_the_second_sampler_says_which_chains_have_no_start(problem: Walled, mean: float) -> None:
-    chains, told = second(problem, mean=mean)
-    assert told["chains_without_start"] == CHAINS
-    assert told["steps"] == 0
+def test_the_second_sampler_says_that_it_found_nowhere_to_start() -> None:
+    chains, told = second(Walled(beyond=np.inf, needle=True))
+    assert told["beta"] == 0.0
     assert np.isnan(told["max_rhat"])
     assert np.isnan(chains).all()
 
@@ -108,5 +96,5 @@ def test_a_certificate_of_a_needle_is_grade_c(tmp_path) -> None:
         Cache(tmp_path),
     )
     assert made.certificate["grade"] == "C"
-    said = "second sampler: chains without a start 4 (no finite log density) above 0"
+    said = "second sampler: inverse temperature reached 0 (tempered sequential Monte Carlo) below 1"
     assert said in made.certificate["failures"]

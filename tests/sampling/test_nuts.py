@@ -16,7 +16,7 @@ from dncbench.posterior import Posterior, full_posterior, subposteriors
 from dncbench.problem import Data, Split, load_data
 from dncbench.sampling import diagnostics
 from dncbench.sampling import nuts as sampling
-from dncbench.sampling.adaptation import find_mode
+from dncbench.sampling.modes import find_mode
 from dncbench.sampling.nuts import sample
 from dncbench.sampling.settings import SamplerSettings
 from dncbench.timing import Timed
@@ -90,7 +90,7 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
         patch.setattr(sampling, "_adapt", keep(sampling._adapt, adapted))
         patch.setattr(sampling, "_advance", keep(sampling._advance, rounds))
         densities = subposteriors(PROBLEM, DATA, SPLIT, inflated=request.param)
-        draws, _ = sample(densities, KEY, SETTINGS, NAMES, said.append)
+        draws = sample(densities, KEY, SETTINGS, NAMES, said.append)
     return Recorded(request.param, draws, adapted[0], rounds, said)
 
 
@@ -171,15 +171,16 @@ def test_shards_and_chains_are_not_copies(sampled) -> None:
 def test_the_key_decides(sampled) -> None:
     inflated, draws = sampled
     densities = subposteriors(PROBLEM, DATA, SPLIT, inflated=inflated)
-    again, _ = sample(densities, KEY, SETTINGS, NAMES)
+    again = sample(densities, KEY, SETTINGS, NAMES)
     np.testing.assert_array_equal(again.values, draws.values)
     np.testing.assert_array_equal(again.score, draws.score)
-    other, _ = sample(densities, jax.random.key(5), SETTINGS, NAMES)
+    other = sample(densities, jax.random.key(5), SETTINGS, NAMES)
     assert not np.any(other.values == draws.values)
 
 
 def test_too_small_an_ess_goes_on_and_thins(recorded: Recorded) -> None:
-    assert recorded.said == ["adapting", "sampling, round 1", "sampling, round 2"]
+    phases = ["looking for modes", "adapting", "sampling, round 1", "sampling, round 2"]
+    assert recorded.said == phases
     assert recorded.draws.info["rounds"] == 2
     first, second = (np.asarray(done.value[1].value) for done in recorded.rounds)
     both = np.concatenate([first, second], axis=2)
@@ -197,7 +198,7 @@ def test_an_ess_that_is_reached_ends_the_sampling(
     monkeypatch.setattr(sampling, "_adapt", lambda *arguments: recorded.adapted)
     monkeypatch.setattr(sampling, "_advance", lambda *arguments: next(rounds))
     densities = subposteriors(PROBLEM, DATA, SPLIT, inflated=recorded.inflated)
-    draws, _ = sample(densities, KEY, replace(SETTINGS, min_ess=100.0), NAMES)
+    draws = sample(densities, KEY, replace(SETTINGS, min_ess=100.0), NAMES)
     assert draws.info["rounds"] == 1
     assert draws.min_ess().min() >= 100.0
     first = np.asarray(recorded.rounds[0].value[1].value)
@@ -253,9 +254,10 @@ def test_rows_of_another_shard_are_caught(sampled) -> None:
 
 
 def test_the_mode_and_curvature_of_a_gaussian() -> None:
-    (mode,), (factor,) = eqx.filter_vmap(
+    (mode,), (factor,), (found,) = eqx.filter_vmap(
         lambda density: find_mode(density, jnp.zeros(DIM)), in_axes=eqx.if_array(0)
     )(full_posterior(PROBLEM, DATA))
+    assert found
     y = np.asarray(DATA.train["y"])
     precision = np.linalg.inv(NOISE)
     covariance = np.linalg.inv(np.linalg.inv(PRIOR) + len(y) * precision)
@@ -269,7 +271,8 @@ def test_the_mode_and_curvature_of_a_gaussian() -> None:
 
 def test_the_mode_of_a_skewed_density_far_from_zero() -> None:
     # 20 η - exp(η - 5): mode 5 + log 20, curvature -20.
-    mode, factor = find_mode(lambda eta: 20 * eta[0] - jnp.exp(eta[0] - 5.0), jnp.zeros(1))
+    mode, factor, found = find_mode(lambda eta: 20 * eta[0] - jnp.exp(eta[0] - 5.0), jnp.zeros(1))
+    assert found
     # Newton stops where the slope is a thousandth of a standard deviation's worth.
     assert abs(float(mode[0]) - 5 - np.log(20)) < 1e-3 / np.sqrt(20)
     assert float(factor[0, 0]) == pytest.approx(1 / np.sqrt(20), rel=1e-3)

@@ -91,7 +91,7 @@ def mixture_draws():
     split = problem.split(data, "random", jax.random.key(0))
     settings = SamplerSettings(num_draws=1200, num_chains=8, window_steps=50)
     densities = subposteriors(problem, data, split)
-    draws, _ = sample(densities, jax.random.key(1), settings, problem.parameter_names)
+    draws = sample(densities, jax.random.key(1), settings, problem.parameter_names)
     return problem, data, split, draws
 
 
