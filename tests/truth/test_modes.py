@@ -129,7 +129,6 @@ def test_one_mode_leaves_the_draws_as_they_were() -> None:
     settings = SamplerSettings(num_draws=64, num_chains=4, num_windows=2, window_steps=10)
     found = nuts.sample(density, KEY, settings, problem.parameter_names, all_modes=True)
     assert found.info["modes"] == [1]
-    monkeypatch.setattr(nuts, "find_starts", lambda *arguments: (None, [1], 0.0, 0.0))
     plain = nuts.sample(density, KEY, settings, problem.parameter_names)
     np.testing.assert_array_equal(found.values, plain.values)
 
