@@ -233,9 +233,9 @@ def fit_as_published(data: Observations) -> Hyperparameters:
     """What the published code of Trojan et al. (2024) calls fitted: 200 steps of Adam of 1e-3.
 
     From lengthscale, variance, noise and β₂ of 1, the first three through a softplus, on
-    :func:`restricted_log_likelihood`: none moves by more than 0.2, so that β₂ stays
-    above 0.8, where a Gaussian shard has 1/2, and log densities without noise keep one
-    of sd 0.88 or more. ``data.root`` is to be the root of the draws' covariance.
+    :func:`restricted_log_likelihood`: none moves by much more than 0.2, so that β₂ stays
+    near 0.8, where a Gaussian shard has 1/2, and log densities without noise keep one
+    of sd 0.87 or so. ``data.root`` is to be the root of the draws' covariance.
     """
     import optax
 
