@@ -53,8 +53,9 @@ class Estimate:
     Attributes:
         value: mean over splits or data sets.
         standard_error: of the mean: the spread between splits, and the Monte Carlo error.
-        monte_carlo: root mean square of the figures' own errors. Splits share one
-            reference, so that it does not average out over them.
+        monte_carlo: standard error of the mean from finite samples: root mean square of the
+            figures' own. Splits of one data set share a reference, so that it does not
+            average out over them, as it does over data sets.
         number: of splits or data sets.
         seconds: mean of all phases of the merge.
         unreliable: a merge's own sampling did not converge.
@@ -288,7 +289,9 @@ def _estimate(
         return None
     figures = [record["metrics"][wanted] for record in chosen]
     values = np.array([figure["value"] for figure in figures])
+    references = {(identity_of(each).problem.label, identity_of(each).seed) for each in chosen}
     monte_carlo = np.sqrt(np.mean([figure["standard_error"] ** 2 for figure in figures]))
+    monte_carlo /= np.sqrt(len(references))
     between = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     phases = ("fit_slowest_shard", "merge")
     return Estimate(

@@ -158,6 +158,27 @@ def test_few_splits_as_described_do_not_outweigh_all_splits_otherwise() -> None:
         assert row.text.value == pytest.approx(value)
 
 
+def test_errors_average_out_over_data_sets_and_not_over_splits_of_one() -> None:
+    errors = {}
+    for datasets in (1, 5):
+        made = []
+        for number in range(5):
+            several = records(
+                "logistic-100d",
+                "swiss",
+                {"mah": 7.4},
+                published=True,
+                prior_precision=0.2,
+                dataset=number % datasets,
+            )
+            made.append(several[number])
+            made[-1]["metrics"]["mah@1"]["standard_error"] = 0.1
+        (row,) = [r for r in compared(made) if r.metric == "mah" and r.text]
+        errors[datasets] = row.text.monte_carlo
+    assert errors[1] == pytest.approx(0.1)
+    assert errors[5] == pytest.approx(0.1 / math.sqrt(5))
+
+
 def test_a_published_spread_has_divisor_n() -> None:
     # Of five figures the spread 0.76 (divisor 5) is 0.850 with divisor 4, and 0.850 / sqrt(5).
     near = records("spambase", "consensus", {"mah": 6.0})
