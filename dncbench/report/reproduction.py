@@ -212,7 +212,7 @@ def _figures(
                 # What is computed otherwise is said of the problem, of the method, or of both.
                 case = table.get(column, table["text"])
                 own = column in method and column != "text"
-                labels = [method[column]] if own else [method["text"], method.get("stand_in")]
+                labels = [method[column]] if own else [method["text"], *method.get("stand_in", ())]
                 return _estimate(records, table, case, labels, budget, metric)
 
             found.append(
@@ -244,7 +244,7 @@ def _estimate(
     records: list[dict[str, Any]],
     table: dict[str, Any],
     case: dict[str, Any],
-    labels: list[str | None],
+    labels: list[str],
     budget: str,
     metric: str,
 ) -> Estimate | None:
@@ -254,7 +254,7 @@ def _estimate(
         records: to choose from.
         table: of the paper; ``budget`` has the paper's draws, ``splits`` how often.
         case: problem, its settings and space.
-        labels: the method as the paper has it, and what may stand in for it.
+        labels: the method as the paper has it, and what may stand in for it, best first.
         budget: that may stand in for the paper's draws.
         metric: name.
     """
@@ -266,10 +266,10 @@ def _estimate(
         and case.get("settings", {}).items() <= record["settings"]["problem"].items()
     ]
     wanted = {entry.name: entry.id for entry in registry.entries("metric")}[metric]
-    described = label(*configure("method", str(labels[0])))
+    described = label(*configure("method", labels[0]))
     chosen: list[dict[str, Any]] = []
     departures: tuple[str, ...] = ()
-    for method in filter(None, labels):
+    for method in labels:
         name = label(*configure("method", method))
         for spent in dict.fromkeys((table["budget"], budget)):
             candidates = [

@@ -146,6 +146,16 @@ def test_the_papers_own_training_is_read_where_it_is_recorded() -> None:
     assert row.text.departures == ("diffusion, not diffusion[training=paper]",)
 
 
+def test_the_best_stand_in_is_read_until_the_described_is_recorded() -> None:
+    methods = {"gp": 0.3, "gp[training=published]": 0.2, "gp[training=published,subset=1000]": 0.1}
+    made = []
+    for method, value in methods.items():  # each better than the last
+        made += records("toy-logistic", method, {"mah": value}, published=True)
+        (row,) = [r for r in compared(made) if r.metric == "mah" and r.text]
+        assert row.text.value == pytest.approx(value)
+    assert row.text.departures == ()
+
+
 def test_few_splits_as_described_do_not_outweigh_all_splits_otherwise() -> None:
     quick = records("spambase", "consensus", {"mah": 3.0})
     paper = records("spambase", "consensus", {"mah": 4.0}, budget="paper")
