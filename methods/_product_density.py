@@ -261,9 +261,23 @@ def _factor(moments: tuple[Array, Array], factor: Float[Array, "d d"]) -> Float[
 # ---------------------------------------------------------------- annealing
 
 
-_LEVELS = 100
-_MOVES = 2  # Hamiltonian steps at each level, three leapfrogs each
-_LAST_MOVES = 20
+class Schedule(NamedTuple):
+    """How an annealing goes from t = 1 to its end.
+
+    Attributes:
+        levels: intervals of t, all of one length.
+        moves: Hamiltonian steps at each level, three leapfrogs each.
+        last_moves: more of them at the end.
+        step_size: of all moves; None to have it adapted to their acceptance.
+        scale: (d, d) coordinates in which the moves' mass is the identity, as
+            ``scale @ z``; None for z itself.
+    """
+
+    levels: int = 100
+    moves: int = 2
+    last_moves: int = 20
+    step_size: float | None = None
+    scale: Float[Array, "d d"] | None = None
 
 
 def sample_annealed(
@@ -273,6 +287,7 @@ def sample_annealed(
     dim: int,
     *,
     reweight: bool = True,
+    schedule: Schedule = Schedule(),  # noqa: B008
     dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "num_draws d"], dict[str, Array]]:
     """Draws from a multimodal density by way of a sequence from N(0, I) to it.
@@ -295,6 +310,7 @@ def sample_annealed(
         num_draws: particles.
         dim: d.
         reweight: whether particles carry weights.
+        schedule: levels and moves.
         dtype: precision of z.
 
     Returns:
@@ -305,21 +321,23 @@ def sample_annealed(
     """
     key_start, key_levels, key_last, key_final = jax.random.split(key, 4)
     z = jax.random.normal(key_start, (num_draws, dim), dtype)
-    times = jnp.linspace(1.0, 0.0, _LEVELS + 1).astype(dtype)
+    times = jnp.linspace(1.0, 0.0, schedule.levels + 1).astype(dtype)
     at = lambda t: jax.vmap(lambda z: path(z, t).astype(dtype))  # noqa: E731
     slopes = lambda t: jax.vmap(  # noqa: E731
         jax.value_and_grad(lambda z: path(z, t).astype(dtype))
     )
-    identity = jnp.eye(dim, dtype=dtype)
+    factor = jnp.eye(dim) if schedule.scale is None else jnp.linalg.inv(schedule.scale)
+    factor = factor.astype(dtype)
 
     def move(t: Array) -> Callable:
         def step(carry: tuple, key: PRNGKeyArray) -> tuple:
             z, log_step_size = carry
             chains = _chains(z, slopes(t), None)
             step_size = jnp.exp(log_step_size)
-            chains, acceptance = _hmc(chains, key, step_size, identity, slopes(t), None, 3)
+            chains, acceptance = _hmc(chains, key, step_size, factor, slopes(t), None, 3)
             # The densities change slowly, and so does the step size that suits them.
-            log_step_size = log_step_size + 0.3 * (acceptance - _TARGET_ACCEPTANCE)
+            if schedule.step_size is None:
+                log_step_size = log_step_size + 0.3 * (acceptance - _TARGET_ACCEPTANCE)
             return (chains.z, log_step_size.astype(dtype)), acceptance
 
         return step
@@ -336,21 +354,22 @@ def sample_annealed(
         z = jnp.where(thin, z[rows], z)
         ancestors = jnp.where(thin, ancestors[rows], ancestors)
         log_weights = jnp.where(thin, 0.0, log_weights)
-        keys = jax.random.split(key_moves, _MOVES)
+        keys = jax.random.split(key_moves, schedule.moves)
         (z, log_step_size), acceptance = jax.lax.scan(move(t), (z, log_step_size), keys)
         return (z, log_weights, ancestors, log_step_size, at(t)(z)), (share, acceptance)
 
     normal = -0.5 * jnp.sum(z**2, axis=1)
-    log_step_size = jnp.log(jnp.asarray(0.7 * dim**-0.25, dtype))
+    first_step_size = schedule.step_size or 0.7 * dim**-0.25
+    log_step_size = jnp.log(jnp.asarray(first_step_size, dtype))
     start = (z, jnp.zeros(num_draws, dtype), jnp.arange(num_draws), log_step_size, normal)
-    inputs = (times, jax.random.split(key_levels, _LEVELS + 1))
+    inputs = (times, jax.random.split(key_levels, schedule.levels + 1))
     trace: tuple
     (z, log_weights, ancestors, log_step_size, _), trace = jax.lax.scan(level, start, inputs)
     shares, acceptance = trace
     if reweight:
         rows = resampled(key_final, log_weights)
         z, ancestors = z[rows], ancestors[rows]
-    keys = jax.random.split(key_last, _LAST_MOVES)
+    keys = jax.random.split(key_last, schedule.last_moves)
     (z, _), _ = jax.lax.scan(move(times[-1]), (z, log_step_size), keys)
     offspring = jnp.zeros(num_draws).at[ancestors].add(1.0)
     return z, {

@@ -21,7 +21,7 @@ from dncbench.storage.reading import without_collection
     type=click.Choice(BUDGETS),
     default="quick",
     show_default=True,
-    help="Of the records beside a paper's figures.",
+    help="Of the records that stand in where there are none of a paper's own draws.",
 )
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help='Of two folders; or "all".'
@@ -42,7 +42,8 @@ def compare(
 ) -> None:
     """Compare published figures with ours, or two result sets cell by cell.
 
-    A paper's figures are reproduced, an artefact or unexplained. Of two results folders, the
+    A paper's figures are reproduced, an artefact of its code, unexplained, or not run with its own
+    training and draws. Of two results folders, the
     cells that both have are compared, paired over splits.
 
     \b
@@ -61,17 +62,18 @@ def compare(
 
 def _with_paper(paper: str, budget_name: str, results: str | None, output: str | None) -> None:
     from dncbench.report import reproduction
+    from dncbench.report.reproduction_text import to_markdown
     from dncbench.storage.files import write_atomically
     from dncbench.storage.records import Records
 
     store = Records(results)
-    found = reproduction.rows(paper, store, budget_name)
-    if all(row.verdict == reproduction.MISSING for row in found):
+    found = reproduction.compare(paper, store, budget_name)
+    if all(row.verdict == reproduction.MISSING for row in found.claims):
         raise DataError(
             f"{store.root} has no record of this paper's experiments under budget {budget_name}; "
             f"make them with: dncbench run --suite {paper} --method all"
         )
-    text = reproduction.to_markdown(paper, found, budget_name)
+    text = to_markdown(paper, found, budget_name)
     path = Path(output) if output else store.root / f"reproduction_{paper}.md"
     write_atomically(path, text.encode())
     click.echo(text)

@@ -3,35 +3,46 @@
 A figure is *reproduced* where ours, for the experiment as the text describes it, differs by
 no more than three standard errors; an *artefact* where it is not, but another
 computation, which the published table's entry names, gives the published figure;
-*undecided* where three standard errors are more than half of the figure, so that
-nearly anything would agree; *unexplained* otherwise. Where records are missing it says so.
+*undecided* where three standard errors are more than half of the published figure, so that
+nearly anything would agree. What is left is *unexplained* where it was run with the
+paper's training and draws, and *not run as described* where it was not: that difference may
+be all there is to it. Where records are missing it says so.
+
+All figures of one metric in a table are read against one reference. Those that agree one by
+one are therefore tested together (:mod:`dncbench.report.joint_offset`), with those that do not
+but are off by as much as the others: an error that all share is one error. Where the common
+offset is more than three of its standard errors, none of them counts as agreeing, otherwise all.
 """
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dncbench import budget as budgets
 from dncbench import registry
 from dncbench.boards.versions import current_ids, is_fresh
+from dncbench.configure import configure, label
 from dncbench.errors import UnknownNameError, nearest
+from dncbench.report.joint_offset import STANDARD_ERRORS, Member, Offset, joint_offset, moves_with
 from dncbench.running.suites import of_suite
 from dncbench.storage.identity import identity_of
 from dncbench.storage.records import SCORED, latest
 
 _FOLDER = Path(__file__).parents[1] / "problems" / "published"
-STANDARD_ERRORS = 3.0
 
-VERDICTS = REPRODUCED, ARTEFACT, UNDECIDED, UNEXPLAINED, MISSING = (
+VERDICTS = REPRODUCED, ARTEFACT, UNDECIDED, UNEXPLAINED, OTHERWISE, MISSING = (
     "reproduced",
     "artefact",
     "undecided",
     "unexplained",
+    "not run as described",
     "not run",
 )
+COLUMNS = ("text", "computed")
 _AGREES, _DIFFERS, _VAGUE = "agrees", "differs", "vague"
 
 
@@ -42,12 +53,14 @@ class Estimate:
     Attributes:
         value: mean over splits or data sets.
         standard_error: of the mean: the spread between splits, and the Monte Carlo error.
-        monte_carlo: root mean square of the figures' own errors. Splits share one
-            reference, so that it does not average out over them.
+        monte_carlo: standard error of the mean from finite samples: root mean square of the
+            figures' own. Splits of one data set share a reference, so that it does not
+            average out over them, as it does over data sets.
         number: of splits or data sets.
         seconds: mean of all phases of the merge.
         unreliable: a merge's own sampling did not converge.
         grade: the worst of the references.
+        departures: in what it was not run as the paper has it: draws, training.
     """
 
     value: float
@@ -57,6 +70,7 @@ class Estimate:
     seconds: float
     unreliable: bool
     grade: str
+    departures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,18 +100,46 @@ class Claim:
     verdict: str
 
 
+@dataclass(frozen=True)
+class Joint:
+    """The figures of one metric in a table that may share an offset, tested together.
+
+    Attributes:
+        table: number and title.
+        metric: name.
+        column: "text" or "computed": which of our computations they agree with.
+        methods: whose figures agree, each alone or off by as much as the others; as the
+            paper calls them.
+        offset: what they have in common.
+    """
+
+    table: str
+    metric: str
+    column: str
+    methods: tuple[str, ...]
+    offset: Offset
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is said of a paper.
+
+    Attributes:
+        claims: every published figure.
+        joint: the tests of several of them together.
+    """
+
+    claims: list[Claim]
+    joint: list[Joint]
+
+
 def names() -> list[str]:
     """Papers whose figures are here."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
-def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Claim]:
-    """Every published figure with its verdict.
-
-    Args:
-        paper: one of :func:`names`.
-        records: from a store; those of the suite of the same name are read.
-        budget: name of the budget whose records are read.
+def published(paper: str) -> dict[str, Any]:
+    """The paper's entry: its tables, and how each figure is computed.
 
     Raises:
         UnknownNameError: no figures of such a paper are here.
@@ -107,74 +149,149 @@ def rows(paper: str, records: Iterable[dict[str, Any]], budget: str) -> list[Cla
             f"no published figures are called {paper!r}{nearest(paper, names())}; "
             f"known: {', '.join(names())}"
         )
-    content = tomllib.loads((_FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((_FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
+
+
+def compare(paper: str, records: Iterable[dict[str, Any]], budget: str) -> Comparison:
+    """Every published figure with its verdict.
+
+    Args:
+        paper: one of :func:`names`.
+        records: from a store; those of the suite of the same name are read.
+        budget: name of the budget whose records stand in where there are none of the
+            budget that the paper's draws ask for.
+
+    Raises:
+        UnknownNameError: no figures of such a paper are here.
+    """
+    content = published(paper)
     # Other split schemes are other experiments; so are other versions of a problem or method.
     own = of_suite(paper, latest(records))
     current = current_ids(own)
     kept = [
         record
         for record in own
-        if identity_of(record).budget == budget
-        and record["status"] in SCORED
-        and is_fresh(identity_of(record), current)
+        if record["status"] in SCORED and is_fresh(identity_of(record), current)
     ]
-    found = []
+    claims, joint = [], []
     for table in content["tables"]:
-        title = f"Table {table['number']} ({table['title']}, {table['place']})"
-        for name, figures in table["rows"].items():
-            method = (content["methods"] | table.get("methods", {}))[name]
-            for metric, published in figures.items():
-                if not isinstance(published, list):  # the seconds of a phase
-                    continue
-                value, *spread = published
-                text = _estimate(kept, table["text"], method["text"], metric)
-                computed, why = None, []
-                if "computed" in table or "computed" in method:
-                    computed = _estimate(
-                        kept,
-                        table.get("computed", table["text"]),
-                        method.get("computed", method["text"]),
-                        metric,
-                    )
-                    why = [
-                        part["why"]
-                        for part in (table.get("computed"), method)
-                        if part and "why" in part
-                    ]
-                error = spread[0] / np.sqrt(table["splits"]) if spread else 0.0
-                found.append(
-                    Claim(
-                        title,
-                        name,
-                        metric,
-                        value,
-                        error,
-                        text,
-                        computed,
-                        "; ".join(why),
-                        _verdict(value, error, content["resolution"], text, computed, bool(why)),
-                    )
+        figures = _figures(content, table, kept, budget)
+        outcomes = {
+            column: [_compared(figure, column, content["resolution"]) for figure in figures]
+            for column in COLUMNS
+        }
+        for test in _together(figures, outcomes, content["resolution"]):
+            joint.append(test)
+            for place, figure in enumerate(figures):
+                if figure.metric == test.metric and figure.method in test.methods:
+                    agree = not test.offset.significant
+                    outcomes[test.column][place] = _AGREES if agree else _DIFFERS
+        claims += [
+            replace(figure, verdict=_verdict(figure, *outcome))
+            for figure, *outcome in zip(figures, *outcomes.values(), strict=True)
+        ]
+    return Comparison(claims, joint)
+
+
+def _figures(
+    content: dict[str, Any], table: dict[str, Any], records: list[dict[str, Any]], budget: str
+) -> list[Claim]:
+    """The table's figures beside ours, all of them without a verdict."""
+    title = f"Table {table['number']} ({table['title']}, {table['place']})"
+    found = []
+    for name, figures in table["rows"].items():
+        method = (content["methods"] | table.get("methods", {}))[name]
+        differs = "computed" in table or "computed" in method
+        why = [part["why"] for part in (table.get("computed"), method) if part and "why" in part]
+        for metric, printed in figures.items():
+            if not isinstance(printed, list):  # the seconds of a phase
+                continue
+            value, *spread = printed
+
+            def ours(column: str, metric: str = metric, method: Any = method) -> Estimate | None:
+                # What is computed otherwise is said of the problem, of the method, or of both.
+                case = table.get(column, table["text"])
+                own = column in method and column != "text"
+                labels = [method[column]] if own else [method["text"], *method.get("stand_in", ())]
+                return _estimate(records, table, case, labels, budget, metric)
+
+            found.append(
+                Claim(
+                    title,
+                    name,
+                    metric,
+                    value,
+                    _published_error(spread[0], table["splits"]) if spread else 0.0,
+                    ours("text"),
+                    ours("computed") if differs else None,
+                    "; ".join(why),
+                    MISSING,
                 )
+            )
     return found
 
 
+def _published_error(spread: float, splits: int) -> float:
+    """Standard error of the mean over splits, from a standard deviation with divisor n.
+
+    The published code takes population standard deviations (NumPy's default): the sample's is
+    larger by sqrt(n / (n - 1)), and the mean's standard error is that over sqrt(n).
+    """
+    return float(spread * np.sqrt(splits / (splits - 1)) / np.sqrt(splits))
+
+
 def _estimate(
-    records: list[dict[str, Any]], case: dict[str, Any], method: str, metric: str
+    records: list[dict[str, Any]],
+    table: dict[str, Any],
+    case: dict[str, Any],
+    labels: list[str],
+    budget: str,
+    metric: str,
 ) -> Estimate | None:
-    chosen = [
+    """Ours, of the settings and draws nearest to the paper's that all splits were run with.
+
+    Args:
+        records: to choose from.
+        table: of the paper; ``budget`` has the paper's draws, ``splits`` how often.
+        case: problem, its settings and space.
+        labels: the method as the paper has it, and what may stand in for it, best first.
+        budget: that may stand in for the paper's draws.
+        metric: name.
+    """
+    here = [
         record
         for record in records
         if identity_of(record).problem.name == case["problem"]
-        and identity_of(record).method.label == method
         and identity_of(record).space == case.get("space", "unconstrained")
         and case.get("settings", {}).items() <= record["settings"]["problem"].items()
     ]
     wanted = {entry.name: entry.id for entry in registry.entries("metric")}[metric]
-    figures = [record["metrics"][wanted] for record in chosen if wanted in record["metrics"]]
-    if not figures:
+    described = label(*configure("method", labels[0]))
+    chosen: list[dict[str, Any]] = []
+    departures: tuple[str, ...] = ()
+    for method in labels:
+        name = label(*configure("method", method))
+        for spent in dict.fromkeys((table["budget"], budget)):
+            candidates = [
+                record
+                for record in here
+                if identity_of(record).method.label == name
+                and identity_of(record).budget == spent
+                and wanted in record["metrics"]
+            ]
+            if min(len(candidates), table["splits"]) > min(len(chosen), table["splits"]):
+                chosen = candidates
+                departures = (
+                    *_fewer_draws(spent, table["budget"]),
+                    *([f"{name}, not {described}"] if name != described else []),
+                )
+    if not chosen:
         return None
+    figures = [record["metrics"][wanted] for record in chosen]
     values = np.array([figure["value"] for figure in figures])
+    references = {(identity_of(each).problem.label, identity_of(each).seed) for each in chosen}
     monte_carlo = np.sqrt(np.mean([figure["standard_error"] ** 2 for figure in figures]))
+    monte_carlo /= np.sqrt(len(references))
     between = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     phases = ("fit_slowest_shard", "merge")
     return Estimate(
@@ -185,103 +302,84 @@ def _estimate(
         float(np.mean([sum(record["seconds"][phase] for phase in phases) for record in chosen])),
         any(record["status"] == "unreliable" for record in chosen),
         max(record["reference"]["grade"] for record in chosen),
+        departures,
     )
 
 
-def _verdict(
-    value: float,
-    error: float,
-    resolution: float,
-    text: Estimate | None,
-    computed: Estimate | None,
-    differs: bool,
-) -> str:
-    if text is None:
-        return MISSING
-    described = _compared(value, error, resolution, text)
-    if described != _DIFFERS:
-        return REPRODUCED if described == _AGREES else UNDECIDED
-    if computed is None:
-        return MISSING if differs else UNEXPLAINED
-    other = _compared(value, error, resolution, computed)
-    return {_AGREES: ARTEFACT, _VAGUE: UNDECIDED, _DIFFERS: UNEXPLAINED}[other]
+def _fewer_draws(spent: str, asked: str) -> list[str]:
+    have, want = (budgets.get(name).draws_per_shard for name in (spent, asked))
+    return [] if have == want else [f"{have:,} of {want:,} draws".replace(",", " ")]
 
 
-def _compared(value: float, error: float, resolution: float, ours: Estimate) -> str:
-    # The published figures are of as many draws, against one chain: no more certain than ours.
-    other = np.hypot(error, ours.monte_carlo)
-    allowed = STANDARD_ERRORS * np.hypot(ours.standard_error, other)
+def _compared(figure: Claim, column: str, resolution: float) -> str | None:
+    """How a figure compares with one of ours; None where there is none."""
+    ours: Estimate | None = getattr(figure, column)
+    if ours is None:
+        return None
     # Printed with two decimals, cut off: the figure lies between value and value + resolution.
+    value, allowed = figure.published, _allowed(figure, ours)
     gap = max(value - ours.value, ours.value - (value + resolution), 0.0)
     if gap > allowed:
         return _DIFFERS
-    return _VAGUE if allowed > 0.5 * max(value, ours.value) else _AGREES
+    return _VAGUE if allowed > 0.5 * value else _AGREES
 
 
-def to_markdown(paper: str, found: list[Claim], budget: str) -> str:
-    """The table with a summary of two paragraphs."""
-    content = tomllib.loads((_FOLDER / f"{paper}.toml").read_text(encoding="utf-8"))
-    lines = [f"# {content['reference']}: published figures and ours", "", *_summary(found, budget)]
-    for title in dict.fromkeys(row.table for row in found):
-        lines += ["", f"## {title}", ""]
-        lines += [
-            "| method | metric | published | ours, as the text says | ours, as the code computes "
-            "| verdict |",
-            "|---|---|---|---|---|---|",
-        ]
-        part = [row for row in found if row.table == title]
-        lines += [
-            f"| {row.method} | {row.metric} | {_published_text(row)} | {_text(row.text)} "
-            f"| {_text(row.computed)} | {row.verdict} |"
-            for row in part
-        ]
-        whys = dict.fromkeys(row.why for row in part if row.why)
-        lines += ["", *(f"As the code computes: {why}." for why in whys)] if whys else []
-    return "\n".join(lines) + "\n"
+def _allowed(figure: Claim, ours: Estimate) -> float:
+    # The published figures are of as many draws, against one chain: no more certain than ours.
+    other = np.hypot(figure.published_error, ours.monte_carlo)
+    return float(STANDARD_ERRORS * np.hypot(ours.standard_error, other))
 
 
-def _published_text(row: Claim) -> str:
-    spread = f" (se {row.published_error:.3f})" if row.published_error else ""
-    return f"{row.published:.2f}{spread}"
+def _together(
+    figures: list[Claim], outcomes: dict[str, list[str | None]], resolution: float
+) -> list[Joint]:
+    """For each metric and each of our computations, the figures that agree with it, if several.
+
+    With them go those that do not agree, but whose offset is theirs.
+    """
+    found = []
+    for metric in dict.fromkeys(figure.metric for figure in figures):
+        for column in COLUMNS:
+            beside = {
+                figure.method: (outcome, figure, getattr(figure, column))
+                for figure, outcome in zip(figures, outcomes[column], strict=True)
+                if figure.metric == metric and outcome in (_AGREES, _DIFFERS)
+            }
+            members = {
+                method: _member(figure, ours)
+                for method, (outcome, figure, ours) in beside.items()
+                if outcome == _AGREES
+            }
+            alone = list(members.values())
+            if not alone:
+                continue
+            for method, (outcome, figure, ours) in beside.items():
+                # A logarithm tells nothing of a figure that is hardly known.
+                known = _allowed(figure, ours) <= 0.5 * min(figure.published, ours.value)
+                member = _member(figure, ours)
+                if outcome == _DIFFERS and known and moves_with(member, alone, resolution):
+                    members[method] = member
+            if len(members) > 1:
+                offset = joint_offset(list(members.values()), resolution)
+                found.append(Joint(figures[0].table, metric, column, tuple(members), offset))
+    return found
 
 
-def _text(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "-"
-    mark = "?" * estimate.unreliable
-    return f"{estimate.value:.3f}{mark} (se {estimate.standard_error:.3f}, n {estimate.number})"
-
-
-def _summary(found: list[Claim], budget: str) -> list[str]:
-    count = {verdict: sum(row.verdict == verdict for row in found) for verdict in VERDICTS}
-    tables = {
-        title: [row for row in found if row.table == title]
-        for title in dict.fromkeys(row.table for row in found)
-    }
-    each = "; ".join(
-        f"{title.partition(' (')[0]}: "
-        + ", ".join(
-            f"{number} {verdict}"
-            for verdict in VERDICTS
-            if (number := sum(row.verdict == verdict for row in part))
-        )
-        for title, part in tables.items()
+def _member(figure: Claim, ours: Estimate) -> Member:
+    between = np.sqrt(max(ours.standard_error**2 - ours.monte_carlo**2, 0.0))
+    return Member(
+        figure.published, figure.published_error, ours.value, ours.monte_carlo, float(between)
     )
-    estimates = [e for row in found for e in (row.text, row.computed) if e is not None]
-    grades = ", ".join(sorted({estimate.grade for estimate in estimates})) or "-"
-    missing = f" {count[MISSING]} more were not run." if count[MISSING] else ""
-    return [
-        f"Of {len(found)} published figures, {count[REPRODUCED]} are reproduced by the experiment "
-        f"as the text describes it, within {STANDARD_ERRORS:g} standard errors of both sides and "
-        f"the two decimals printed; {count[ARTEFACT]} are not, but follow from what the public "
-        f"code computes instead; {count[UNEXPLAINED]} are unexplained; of {count[UNDECIDED]} the "
-        f"errors are too large to tell.{missing} By table: {each}.",
-        "",
-        f"Our figures are against references of grade {grades} (A exact, B certified by two "
-        "samplers that agree, C not certified), with "
-        f"the same subposterior draws for every method, and budget `{budget}`; standard errors "
-        "(se) cover the spread between splits or data sets and the Monte Carlo error of both "
-        "samples, n is how many. The published references were single chains without a "
-        "convergence diagnostic, so that a small difference in a published figure may be theirs. "
-        "A question mark stands for merges whose own sampling did not converge.",
-    ]
+
+
+def _verdict(figure: Claim, text: str | None, computed: str | None) -> str:
+    if figure.text is None:
+        return MISSING
+    if text != _DIFFERS:
+        return REPRODUCED if text == _AGREES else UNDECIDED
+    if computed is None and figure.why:
+        return MISSING
+    if computed in (_AGREES, _VAGUE):
+        return ARTEFACT if computed == _AGREES else UNDECIDED
+    run = [figure.text] if figure.computed is None else [figure.text, figure.computed]
+    return OTHERWISE if any(estimate.departures for estimate in run) else UNEXPLAINED

@@ -234,7 +234,7 @@ def test_scores_are_asked_for_only_where_they_are_used() -> None:
     [
         ({"training": "quick"}, "training='quick'"),
         ({"objective": "dms"}, "did you mean dsm"),
-        ({"sampler": "nuts"}, "known: fixed, annealed, annealed-smc"),
+        ({"sampler": "nuts"}, "known: fixed, annealed, annealed-smc, annealed-published"),
         ({"objective": "tsm", "stored_scores": False}, "fits nothing but stored scores"),
     ],
 )

@@ -21,6 +21,7 @@ from dncbench.methods._gp_surrogate import (
     basis,
     condition,
     fit,
+    fit_as_published,
     matern52,
     restricted_log_likelihood,
 )
@@ -189,6 +190,84 @@ def test_the_fit_climbs_the_restricted_likelihood(data: Observations) -> None:
     assert float(climb(found)[0]) < float(climb(start)[0]) - 10.0
 
 
+# ---------------------------------------------------------------- as the published code
+
+
+@pytest.fixture(scope="module")
+def raw() -> tuple[np.ndarray, Observations]:
+    """Draws θ of unlike scales, and the same as a Gaussian process sees them."""
+    rng = np.random.default_rng(7)
+    theta = rng.standard_normal((NUM, DIM)) @ np.array([[3.0, 0.4], [0.0, 0.2]]) + [5.0, -1.0]
+    values, vectors = np.linalg.eigh(np.cov(theta.T))
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    x = (theta - theta.mean(0)) @ np.linalg.inv(root)
+    y = -0.5 * (x**2).sum(1) + 0.3 * np.sin(2 * x[:, 0])
+    return theta, Observations(*map(jnp.asarray, (x, y, np.ones(NUM, bool), root)))
+
+
+def test_published_predictions_are_in_the_parameters_own_units(
+    raw: tuple[np.ndarray, Observations], hyperparameters: Hyperparameters
+) -> None:
+    theta, data = raw
+    h = [float(each) for each in jax.tree.leaves(hyperparameters)]
+    lengthscale, variance, noise, beta2 = h
+    at = theta.mean(0) + np.random.default_rng(8).standard_normal((20, DIM)) * [3.0, 0.4]
+    x = (at - theta.mean(0)) @ np.linalg.inv(np.asarray(data.root))
+    means, variances, _ = predicted(hyperparameters, data, jnp.asarray(x))
+
+    # Written again for θ: mean -β₂ θᵀ V⁻¹ θ + b₀ + b₁ᵀθ, kernel e^(-r) of θ, V their covariance.
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        distance = np.linalg.norm(a[:, None] - b[None], axis=-1)
+        return variance * np.exp(-distance / lengthscale)
+
+    inverse = np.linalg.inv(np.cov(theta.T))
+    inverse_gram = np.linalg.inv(kernel(theta, theta) + noise * np.eye(NUM))
+    left = np.asarray(data.y) + beta2 * np.einsum("ni,ij,nj->n", theta, inverse, theta)
+    design, there = (np.column_stack([np.ones(len(t)), t]) for t in (theta, at))
+    a = design.T @ inverse_gram @ design
+    b = np.linalg.solve(a, design.T @ inverse_gram @ left)
+    cross = kernel(theta, at)
+    quadratic = beta2 * np.einsum("ni,ij,nj->n", at, inverse, at)
+    wanted = there @ b - quadratic + cross.T @ inverse_gram @ (left - design @ b)
+    rest = there - cross.T @ inverse_gram @ design
+    explained = np.einsum("nm,nk,km->m", cross, inverse_gram, cross)
+    uncertain = variance - explained + np.einsum("mi,im->m", rest, np.linalg.solve(a, rest.T))
+    np.testing.assert_allclose(means, wanted, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(variances, uncertain, rtol=1e-7, atol=1e-7)
+
+
+def test_the_published_training_fits_next_to_nothing(raw: tuple[np.ndarray, Observations]) -> None:
+    _, data = raw
+    h = jax.jit(fit_as_published)(data)
+    before = np.log(np.expm1([float(h.lengthscale), float(h.variance), float(h.noise) ** 0.5]))
+    moved = np.append(before - np.log(np.expm1(1.0)), float(h.beta2) - 1.0)
+    # Adam of 1e-3 goes 1e-3 a step where a gradient stays as it is, a little more where it grows.
+    assert 0.15 < np.abs(moved).max() < 0.25
+    assert moved[2] < -0.15  # there is no noise in these log densities ...
+    assert h.noise > 0.85**2  # ... and much is left of it
+    assert moved[3] < -0.15  # a Gaussian shard has β₂ = 1/2
+
+    def likelihood(h: Hyperparameters) -> jax.Array:
+        gram = h.variance * data.gram(h.lengthscale)
+        return restricted_log_likelihood(gram, h.noise, h.beta2, data)
+
+    ones = Hyperparameters(*map(jnp.asarray, (1.0, 1.0, 1.0, 1.0)))
+    assert jax.jit(likelihood)(h) > jax.jit(likelihood)(ones)
+
+
+def test_the_published_merge_is_narrower_than_gaussian_shards_make_it() -> None:
+    # Kernels of lengthscale 1 do not reach from draw to draw, and β₂ > 0.8 instead of 1/2.
+    rng = np.random.default_rng(9)
+    draws = 20.0 * rng.standard_normal((3, 1500, 2))
+    log_density = -0.5 * np.sum((draws / 20.0) ** 2, axis=-1)
+    full, published = (
+        merged(draws, log_density, training=training).draws.std()
+        for training in ("full", "published")
+    )
+    assert full == pytest.approx(20.0 / np.sqrt(3), rel=0.05)
+    assert published < 0.85 * full
+
+
 # ---------------------------------------------------------------- the merge
 
 
@@ -285,6 +364,11 @@ def test_constant_log_densities_are_an_error() -> None:
     log_density[1] = 3.0
     with pytest.raises(DrawsError, match=r"shard 1: the log densities are constant.*'gp'"):
         merged(draws, log_density)
+
+
+def test_an_unknown_training_is_named() -> None:
+    with pytest.raises(UnknownNameError, match=r"training='paper'.*known: full, published"):
+        GaussianProcesses(training="paper")
 
 
 def test_an_unknown_target_is_named() -> None:

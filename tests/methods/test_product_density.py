@@ -18,6 +18,7 @@ from dncbench.contracts.gaussian_shards import (
 )
 from dncbench.methods._gaussian import whitening
 from dncbench.methods._product_density import (
+    Schedule,
     convergence,
     product_space,
     resampled,
@@ -265,6 +266,28 @@ def test_annealing_without_weights_keeps_those_of_the_densities_that_moves_could
         share, ess = upper[reweight]
         error = np.sqrt(weight * (1 - weight) / ess)
         assert abs(share - weight) < norm.isf(FALSE_ALARM / 2) * error
+
+
+def test_a_schedule_says_how_far_moves_go() -> None:
+    # From N(0, I) to a Gaussian of sd 0.3 about 0.7, in coordinates 2 z: steps of 0.2 there are of
+    # 0.1 in z, and so long a schedule gets there; with steps of 0.002 it hardly moves.
+    def path(z, t):
+        return -(1 - t) * 0.5 * jnp.sum(((z - 0.7) / 0.3) ** 2) - t * 0.5 * jnp.sum(z**2)
+
+    def reached(step_size: float) -> tuple[np.ndarray, float]:
+        schedule = Schedule(300, 1, 0, step_size, 2.0 * jnp.eye(2))
+        run = jax.jit(
+            lambda: sample_annealed(path, KEY, NUM_DRAWS, 2, reweight=False, schedule=schedule)
+        )
+        z, info = run()
+        return np.asarray(z, float), float(info["acceptance"])
+
+    z, acceptance = reached(0.2)
+    assert_mean(z, np.array([0.7, 0.7]), 0.3**2 * np.eye(2) / NUM_DRAWS)
+    assert 0.9 < acceptance < 0.9999  # steps of 0.2 in z itself would have 0.97 of them
+    still, acceptance = reached(0.002)
+    assert np.abs(still.mean(0) - 0.7).max() > 0.3
+    assert acceptance > 0.9999
 
 
 def test_resampling_gives_each_its_share_to_within_one() -> None:
