@@ -112,7 +112,7 @@ def print_certificate(
         problem: as it was asked for.
         grade: of the reference.
         checks: :class:`dncbench.draws.Check` of the certificate.
-        floors: mean, sd and largest reading of each metric on perfect draws.
+        floors: mean and its standard error, sd and largest reading of each metric on perfect draws.
     """
     width = max((len(check.name) for check in checks), default=0)
     lines = [f"{problem}: grade {grade}"]
@@ -124,7 +124,8 @@ def print_certificate(
         lines.append(f"  {check.name:<{width}}  {'  '.join(told)}")
     lines.append("  noise floor")
     lines += [
-        f"    {metric:<18} {floor['mean']:.4f} (sd {floor['sd']:.4f}, max {floor['max']:.4f})"
+        f"    {metric:<18} {floor['mean']:.4f} ± {floor['standard_error']:.4f} "
+        f"(sd {floor['sd']:.4f}, max {floor['max']:.4f})"
         for metric, floor in floors.items()
     ]
     click.echo("\n".join(lines))

@@ -206,7 +206,7 @@ def test_reference_prints_the_certificate(tiny):
     assert plain["certificate"]["grade"] == "B"
     lines = [line.strip() for line in shown.stdout.splitlines()]
     for check in plain["certificate"]["checks"]:
-        (line,) = [line for line in lines if line.startswith(check["name"])]
+        (line,) = [line for line in lines if line.startswith(f"{check['name']}  ")]
         assert f"{check['value']:.4g}" in line
         assert ("(at " in line) is (check["limit"] is not None)
     assert plain["noise_floor"].keys() >= {"mah@1", "iad@1", "skew@1", "sw2@1"}

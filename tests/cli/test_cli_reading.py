@@ -185,6 +185,7 @@ LISTED = [
     "energy@1",
     "iad@1",
     "iad-128@1",
+    "iad-rank@1",
     "ksd@1",
     "log-predictive@1",
     "mah@1",
