@@ -408,6 +408,12 @@ def entries(kind: Kind) -> list[Entry]:
     return sorted({**_shipped(kind), **_registered[kind]}.values(), key=lambda entry: entry.name)
 
 
+def find(kind: Kind, name: str) -> Entry | None:
+    """The entry called ``name``, not imported; None where nobody registered it."""
+    _load_entry_points()
+    return _registered[kind].get(name) or _shipped(kind).get(name)
+
+
 def get(kind: Kind, name: str) -> Entry:
     """The entry called ``name``, its module imported.
 

@@ -48,12 +48,12 @@ def of_row(row: Row) -> list[str]:
 
 def whose(labels: Iterable[str]) -> list[str]:
     """Which methods are this project's own, and what they were developed on; [] where none is."""
-    known = {entry.name: entry for entry in registry.entries("method")}
     names = dict.fromkeys(re.split(r"[\[ ]", label)[0] for label in labels)
     told = []
     for name in names:
-        if name in known and known[name].ours:
-            places = ", ".join(known[name].developed_on)
+        entry = registry.find("method", name)
+        if entry is not None and entry.ours:
+            places = ", ".join(entry.developed_on)
             told.append(f"{name} (developed on {places})" if places else name)
     return [f"this project's own: {', '.join(told)}"] if told else []
 

@@ -14,8 +14,8 @@ def board_terms(identity: Identity) -> Terms:
     number of a simulated data set): five data sets are five splits of one board.
     """
     terms = identity.terms
-    setting = _repeats().get(identity.problem.name)
-    if setting is None:
+    setting = _setting(identity)
+    if not setting:
         return terms
     return Terms(_without(terms.problem, setting), *_rest(terms))
 
@@ -29,14 +29,16 @@ def split_of(record: dict[str, Any]) -> str:
 
 def repetition(record: dict[str, Any]) -> str | None:
     """``dataset 2``: which repetition of its problem a record is of; None where there is one."""
-    setting = _repeats().get(identity_of(record).problem.name)
-    if setting is None:
+    setting = _setting(identity_of(record))
+    if not setting:
         return None
     return f"{setting} {record['settings']['problem'].get(setting, 'by default')}"
 
 
-def _repeats() -> dict[str, str]:
-    return {entry.name: entry.repeats for entry in registry.entries("problem") if entry.repeats}
+def _setting(identity: Identity) -> str:
+    """Whose values repeat the problem's experiment; "" for none."""
+    entry = registry.find("problem", identity.problem.name)
+    return "" if entry is None else entry.repeats
 
 
 def _rest(terms: Terms) -> tuple[str, str, int, str]:
