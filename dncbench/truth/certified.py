@@ -253,4 +253,6 @@ def worth_of_a_block(independent: float, num_blocks: int, num_draws: int) -> flo
         num_blocks: B.
         num_draws: N.
     """
-    return float(min(num_draws, 1 / ((1 - 1 / num_blocks) / num_draws + 1 / independent)))
+    pool = num_blocks * num_draws
+    worth = num_draws * independent * num_blocks / (independent * (num_blocks - 1) + pool)
+    return float(min(num_draws, worth))
