@@ -20,6 +20,22 @@ def rhat(values: Float[np.ndarray, "chains draws dim"]) -> np.ndarray:
     return _stats().rhat(values, chain_axis=0, draw_axis=1, method="rank")
 
 
+def nested_rhat(
+    chains: Float[np.ndarray, "chains draws dim"], groups: int
+) -> Float[np.ndarray, " dim"]:
+    """R-hat of groups of neighbouring chains, for many short ones (Margossian et al. 2024).
+
+    The R-hat of M chains that are worth E draws together exceeds 1 by about M / 2E however well
+    they mix; that of groups by their number in the place of M. Chains that stay where they are
+    still show: a half of a group holds them in other proportions than the next.
+
+    Args:
+        chains: a whole number of them for each group.
+        groups: how many.
+    """
+    return rhat(chains.reshape(groups, -1, chains.shape[-1]))
+
+
 def ess_bulk(values: Float[np.ndarray, "chains draws dim"]) -> np.ndarray:
     """Bulk effective sample size of each coordinate, (dim,)."""
     return _stats().ess(values, chain_axis=0, draw_axis=1, method="bulk")

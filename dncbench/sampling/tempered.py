@@ -55,6 +55,7 @@ _HALVINGS = 60
 _LOG_SMALLEST_STEP = -100.0
 
 _CHAINS = 128
+_GROUPS = 8  # of chains, for R-hat
 _LEAST_MOVES_PER_DRAW = 3
 _DIMS_PER_MOVE = 10  # a draw takes a move for so many coordinates
 _BURN_INS = 4  # rounds that are not kept, each with a t fitted to the one before
@@ -150,7 +151,8 @@ def tempered(
         "evidence_error": float(np.hypot(estimates[0].error, estimates[1].error)),
         "chains": _CHAINS,
         "evaluations": evaluations,
-        "max_rhat": float(np.max(diagnostics.rhat(chains))),
+        "groups": _GROUPS,
+        "max_rhat": float(np.max(_nested_rhat(chains))),
         "min_ess_bulk": float(np.min(diagnostics.ess_bulk(chains))),
         "min_ess_tail": float(np.min(diagnostics.ess_tail(chains))),
         "seconds": sum(each.run for each in done),
@@ -195,9 +197,15 @@ def _going_on(
         visited.append((np.asarray(eta), np.asarray(value)))
         chains, values = (np.concatenate(parts, 1) for parts in zip(*visited, strict=True))
         error = np.max(diagnostics.mcse(chains, "mean") / chains.std((0, 1)))
-        if error <= resolution and np.max(diagnostics.rhat(chains)) <= diagnostics.MAX_RHAT:
+        if error <= resolution and np.max(_nested_rhat(chains)) <= diagnostics.MAX_RHAT:
             break
     return chains, values, done
+
+
+def _nested_rhat(chains: Float[np.ndarray, "C T d"]) -> Float[np.ndarray, " d"]:
+    """R-hat of groups of chains, each of one run."""
+    by_run = np.concatenate([chains[place::NUM_RUNS] for place in range(NUM_RUNS)])
+    return diagnostics.nested_rhat(by_run, _GROUPS)
 
 
 def evidence_gap(first: Evidence, second: Evidence) -> float:

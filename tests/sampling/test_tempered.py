@@ -224,3 +224,31 @@ def test_the_closed_forms_are_right() -> None:
         values = -0.125 * grid**2 - 0.5 * np.sum((y[:, None] - grid) ** 2, axis=0)
         by_sum += logsumexp(values) + np.log(grid[1] - grid[0])
     assert log_integral == pytest.approx(by_sum, abs=1e-9)
+
+
+def autoregressive(correlation: float) -> np.ndarray:
+    """128 stationary chains of 200 draws."""
+    rng = np.random.default_rng(4)
+    noise = rng.standard_normal((128, 200, 2))
+    chains = noise.copy()
+    for place in range(1, 200):
+        kept = correlation * chains[:, place - 1]
+        chains[:, place] = kept + np.sqrt(1 - correlation**2) * noise[:, place]
+    return chains
+
+
+def test_nested_rhat_is_no_alarm_of_many_short_chains_that_mix() -> None:
+    chains = autoregressive(0.8)
+    # Worth 128 · 200 · (1 - 0.8) / 1.8 = 2844 draws: 2 · 128 halves exceed 1 by 0.045, 2 · 8 by
+    # 0.003, of which the largest of two coordinates is at most two in ten thousand times.
+    assert diagnostics.rhat(chains).min() > 1.03
+    assert diagnostics.nested_rhat(chains, 8).max() < 1.01
+
+
+def test_nested_rhat_notices_chains_that_stay() -> None:
+    chains = autoregressive(0.0)
+    chains[..., 0] += np.where(np.random.default_rng(5).random(128) < 0.5, -3.0, 3.0)[:, None]
+    rhat = diagnostics.nested_rhat(chains, 8)
+    # Halves of groups hold eight chains: their means spread by 3 / sqrt(8), draws by sqrt(10).
+    assert rhat[0] > 1.02
+    assert rhat[1] < 1.01

@@ -173,7 +173,11 @@ RECOMPUTED = "recomputed from the model: largest relative error"
         ("NUTS: bulk ESS", 1199.0, r"NUTS: bulk ESS 1199 \(.+\) below 1200"),
         ("NUTS: bulk ESS", np.nan, r"NUTS: bulk ESS nan \(.+\) below 1200"),
         ("NUTS: tail ESS", 100.0, r"NUTS: tail ESS 100 \(.+\) below 1200"),
-        ("second sampler: R-hat", 1.5, r"second sampler: R-hat 1\.5 \(128 chains\) above 1\.01"),
+        (
+            "second sampler: nested R-hat",
+            1.5,
+            r"second sampler: nested R-hat 1\.5 \(128 chains in 8 groups\) above 1\.01",
+        ),
         (APART, 9.0, rf"{APART} 9 \({WHAT} of .+\) above 3\.935"),
         (APART, np.nan, rf"{APART} nan \({WHAT} of .+\) above 3\.935"),
         (RESOLUTION, 0.041, rf"{RESOLUTION} 0\.041 \(.+\) above 0\.04082"),
