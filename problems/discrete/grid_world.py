@@ -1,0 +1,96 @@
+"""Grid world: cells of a square, reached by steps down and to the right."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+
+from dncbench.draws import Arrays
+from dncbench.problems.discrete._enumerated import Enumerated
+from dncbench.registry import register_problem
+from dncbench.stategraph.environment import Environment
+
+_NUM_PEAKS = 3
+_FLOOR = 1e-2  # reward far from all peaks
+_WIDTH = 2.5 / 18  # standard deviation of a peak, of the side
+_SHIFT = 1.5 / 18  # standard deviation of how far a client's peaks lie from the common ones
+
+
+@dataclass(frozen=True)
+class Grid(Environment):
+    """States (row, column, stopped); actions down, right, stop. Every cell is an object."""
+
+    size: int
+
+    num_actions = 3
+
+    def initial(self) -> np.ndarray:
+        """The corner."""
+        return np.zeros(3, dtype=int)
+
+    def allowed(self, states: Shaped[Any, "n 3"]) -> Bool[Any, "n 3"]:
+        """Steps that stay inside; stopping always."""
+        xp = states.__array_namespace__()
+        inside = states < xp.asarray([self.size - 1, self.size - 1, 1])[None]
+        return inside & (states[:, 2:] == 0)
+
+    def step(self, states: Shaped[Any, "n 3"], actions: Int[Any, " n"]) -> Shaped[Any, "n 3"]:
+        """One coordinate grows by one."""
+        xp = states.__array_namespace__()
+        return states + xp.eye(3, dtype=states.dtype)[actions]
+
+    def features(self, states: Shaped[Any, "n 3"]) -> Float[Any, "n F"]:
+        """Row and column one-hot, and whether stopped."""
+        xp = states.__array_namespace__()
+        places = xp.arange(self.size)[None]
+        parts = [states[:, :1] == places, states[:, 1:2] == places, states[:, 2:] == 1]
+        return xp.concatenate(parts, axis=1).astype(xp.float32)
+
+
+@register_problem("grid-world", version=1, small="size=6")
+class GridWorld(Enumerated):
+    """A square grid of 18 x 18 cells; each of 4 clients rewards the surroundings of three peaks.
+
+    log R_n(x) = log(0.01 + Σ_k w_nk exp(-|x - c_nk|² / (2 · 2.5²))), where c_nk lies near a
+    peak that is common to all clients. The task of da Silva et al. (2024); the rewards are this
+    suite's own.
+
+    Attributes:
+        num_shards: S.
+        size: cells of a side.
+    """
+
+    num_shards: int = 4
+    size: int = 18
+
+    cites: ClassVar = ("dasilva2024",)
+    source: ClassVar = "rewards from a fixed key, in the style of da Silva et al. (2024)"
+
+    @property
+    def environment(self) -> Grid:
+        """Steps down and right."""
+        return Grid(self.size)
+
+    def data(self, key: PRNGKeyArray) -> dict[str, Float[Array, "S ..."]]:
+        """Each client's peaks, and their weights."""
+        key_common, key_shift, key_weight = jax.random.split(key, 3)
+        common = jax.random.uniform(key_common, (1, _NUM_PEAKS, 2))
+        shift = jax.random.normal(key_shift, (self.num_shards, _NUM_PEAKS, 2))
+        weight = jax.random.uniform(
+            key_weight, (self.num_shards, _NUM_PEAKS), minval=0.2, maxval=1.0
+        )
+        return {"peak": (self.size - 1) * (common + _SHIFT * shift), "weight": weight}
+
+    def log_terms(self, observations: Arrays) -> Float[np.ndarray, "S K"]:
+        """Log rewards of all cells."""
+        cells = jnp.asarray(self.graph.objects[:, :2], float)
+        gap = cells[None, :, None] - observations["peak"][:, None]
+        near = jnp.exp(-0.5 * jnp.sum(gap**2, -1) / (_WIDTH * self.size) ** 2)
+        return np.asarray(jnp.log(_FLOOR + jnp.sum(observations["weight"][:, None] * near, -1)))
+
+    def coordinates(self) -> tuple[tuple[str, ...], Float[np.ndarray, "K p"]]:
+        """Row and column."""
+        return ("row", "column"), self.graph.objects[:, :2].astype(float)
