@@ -100,7 +100,7 @@ class Prepared:
             ess=self._worth(sampled),
             data=data,
             mask=mask,
-            problem=self.problem if "data" in method.needs else None,
+            problem=None if method.needs.isdisjoint({"data", "problem"}) else self.problem,
             num_shards=self.problem.num_shards,
             conditional_score=plain is not None and plain.conditional_score,
         ), sampled

@@ -15,6 +15,7 @@ from dncbench.problem import Data, Problem, Split
 from dncbench.space import Codes, Space
 from dncbench.stategraph.environment import Environment
 from dncbench.stategraph.graph import StateGraph, tabulate
+from dncbench.stategraph.sites import Sites
 
 _INDEPENDENT = 1e-8  # share of a coordinate's variance that others must leave unexplained
 
@@ -60,6 +61,11 @@ class Enumerated(Problem):
     def told(self, data: Data) -> tuple[Check, ...]:
         """Further lines of the certificate: what else should be known of the problem."""
         return ()
+
+    @property
+    def sites(self) -> Sites | None:
+        """The objects as values at places; None where they are not made of such."""
+        return None
 
     @property
     def graph(self) -> StateGraph:

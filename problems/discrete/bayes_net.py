@@ -12,6 +12,7 @@ from dncbench.problem import Data
 from dncbench.problems.discrete._enumerated import Enumerated, normalised
 from dncbench.problems.discrete._structures import AddingEdges, graph_scores, local_scores
 from dncbench.registry import register_problem
+from dncbench.stategraph.sites import Sites
 
 _NOISE_SD = 0.1**0.5
 _PARENTS = 1.0  # expected, of a node
@@ -72,6 +73,12 @@ class BayesNet(Enumerated):
         product = normalised(self.log_rewards(data, self.whole(data))[0])
         gap = 0.5 * float(np.abs(np.exp(product) - np.exp(pooled)).sum())
         return (Check("tv from the posterior of all rows together", gap),)
+
+    @property
+    def sites(self) -> Sites:
+        """Whether each edge is there."""
+        pairs = ~np.eye(self.num_nodes, dtype=bool)
+        return Sites(self._graphs()[:, pairs])
 
     def coordinates(self) -> tuple[tuple[str, ...], Float[np.ndarray, "K p"]]:
         """Which edges there are."""

@@ -12,6 +12,7 @@ from dncbench.draws import Arrays
 from dncbench.problems.discrete._enumerated import Enumerated
 from dncbench.registry import register_problem
 from dncbench.stategraph.environment import Environment
+from dncbench.stategraph.sites import Sites
 
 _NUM_PEAKS = 3
 _FLOOR = 1e-2  # reward far from all peaks
@@ -90,6 +91,11 @@ class GridWorld(Enumerated):
         gap = cells[None, :, None] - observations["peak"][:, None]
         near = jnp.exp(-0.5 * jnp.sum(gap**2, -1) / (_WIDTH * self.size) ** 2)
         return np.asarray(jnp.log(_FLOOR + jnp.sum(observations["weight"][:, None] * near, -1)))
+
+    @property
+    def sites(self) -> Sites:
+        """Row and column."""
+        return Sites(self.graph.objects[:, :2].astype(int))
 
     def coordinates(self) -> tuple[tuple[str, ...], Float[np.ndarray, "K p"]]:
         """Row and column."""

@@ -13,6 +13,7 @@ from dncbench.errors import UnknownNameError, nearest
 from dncbench.problems.discrete._enumerated import Enumerated
 from dncbench.registry import register_problem
 from dncbench.stategraph.environment import Environment
+from dncbench.stategraph.sites import Sites
 
 REWARDS = ("linear", "table", "pairs")
 
@@ -111,6 +112,14 @@ class Multisets(Enumerated):
             there = (counts > 0).astype(float)
             found += np.einsum("ku,suw,kw->sk", there, observations["pair"], there, optimize=True)
         return np.asarray(found)
+
+    @property
+    def sites(self) -> Sites:
+        """The items, in no order."""
+        rows = np.repeat(
+            np.tile(np.arange(self.num_items), self.graph.num_objects), self.graph.objects.ravel()
+        )
+        return Sites(rows.reshape(-1, self.size), exchangeable=True)
 
     def coordinates(self) -> tuple[tuple[str, ...], Float[np.ndarray, "K p"]]:
         """Counts."""

@@ -12,6 +12,7 @@ from dncbench.errors import UnknownNameError, nearest
 from dncbench.problems.discrete._enumerated import Enumerated
 from dncbench.registry import register_problem
 from dncbench.stategraph.environment import Environment
+from dncbench.stategraph.sites import Sites
 
 REWARDS = ("site", "bigram", "long")
 
@@ -119,6 +120,11 @@ class Sequences(Enumerated):
                 for j in range(i + 2, self.length):
                     found += long[:, i, j, at[i], at[j]]
         return np.asarray(found)
+
+    @property
+    def sites(self) -> Sites:
+        """The symbols."""
+        return Sites(self.graph.objects.astype(int) - 1)
 
     def coordinates(self) -> tuple[tuple[str, ...], Float[np.ndarray, "K p"]]:
         """Symbols one-hot."""
