@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from dncbench.draws import evenly
 from dncbench.errors import UnknownNameError
 from dncbench.method import Method, Shard
 from dncbench.methods.discrete._objects import Message, counts, drawn, num_objects, sites_of
@@ -13,6 +14,8 @@ from dncbench.registry import register_method
 from dncbench.stategraph.sites import Sites
 
 _BANDWIDTHS = tuple(0.5**power for power in range(1, 11))
+_NUM_LEFT_OUT = 500  # draws that the likelihood is summed over
+_NOWHERE = -80.0
 _CHUNK = 256
 
 
@@ -52,57 +55,72 @@ class KernelProduct(Method):
     ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
         """The sum of the clients' log densities, normalised."""
         sites, size = sites_of(messages.problem), num_objects(messages.problem)
-        estimate = lambda codes: self._log_density(sites, counts(codes, size))  # noqa: E731
+        estimate = lambda codes: self._log_density(sites, codes, size)  # noqa: E731
         logs, bandwidths = jax.lax.map(estimate, messages.sent)
         codes, info = drawn(jnp.sum(logs, axis=0), key, num_draws)
         return codes, info | {"bandwidths": bandwidths}
 
     def _log_density(
-        self, sites: Sites, often: Float[Array, " K"]
+        self, sites: Sites, codes: Int[Array, " T"], size: int
     ) -> tuple[Float[Array, " K"], Float[Array, ""]]:
-        """A client's estimate at every object, from how often each was drawn, and its h."""
-        length = sites.values.shape[1]
-        log_start = self._log_start(sites, often)
-        weights = often * jnp.exp(-log_start)
-        near = _by_distance(sites, weights)
+        """A client's estimate at every object, from its draws, and its h."""
+        log_start = self._log_start(sites, counts(codes, size))
+        seen, often = jnp.unique(
+            codes, return_counts=True, size=min(len(codes), size), fill_value=0
+        )
+        # A place that is left over holds object 0, no times.
+        log_weights = jnp.where(often > 0, jnp.log(often) - log_start[seen], -jnp.inf)
+        sums = lambda at, h: _log_sums(sites, at, seen, log_weights, h)  # noqa: E731
+
+        some = codes[evenly(len(codes), min(len(codes), _NUM_LEFT_OUT))]
+        at_itself = -log_start[some]  # one draw of the object itself, times its kernel
+
+        def left_out(h: Array) -> Array:
+            own = _log_kernel(sites, h)[0] + at_itself
+            others = jnp.log1p(-jnp.minimum(jnp.exp(own - sums(some, h)), 1.0))
+            return jnp.sum(jnp.maximum(sums(some, h) + others, _NOWHERE))
+
         bandwidths = jnp.array(_BANDWIDTHS)
-        apart = jnp.arange(length + 1)[None, :]
-        odds = bandwidths / jnp.maximum(sites.num_values - 1, 1)
-        kernels = (length - apart) * jnp.log1p(-bandwidths)[:, None] + apart * jnp.log(odds)[
-            :, None
-        ]
-        kernels = jnp.exp(kernels)
-        # Without one of the draws that lie on an object itself.
-        itself = kernels[:, 0][None, :] * jnp.exp(-log_start)[:, None]
-        others = jnp.maximum(near @ kernels.T - itself, 0.0)
-        likelihood = often @ jnp.where(often[:, None] > 0, jnp.log(others), 0.0)
-        best = jnp.argmax(likelihood)
+        chosen = bandwidths[jnp.argmax(jax.lax.map(left_out, bandwidths))]
+        everywhere = sums(jnp.arange(size), chosen)
         # Where no kernel reaches, an estimate that is zero would rule an object out for all.
-        tiny = jnp.finfo(near.dtype).tiny
-        return log_start + jnp.log(near @ kernels[best] + tiny), bandwidths[best]
+        return log_start + jnp.maximum(everywhere, _NOWHERE), chosen
 
     def _log_start(self, sites: Sites, often: Float[Array, " K"]) -> Float[Array, " K"]:
+        """Log probabilities of q."""
         if self.start == "flat":
             return jnp.zeros(len(sites.values))
         hot = jnp.asarray(sites.statistics())
-        if sites.exchangeable:
-            found = often @ hot + self.pseudo_count
-            shares = jnp.log(found) - jnp.log(jnp.sum(found))
-        else:
-            found = (often @ hot).reshape(-1, sites.num_values) + self.pseudo_count
-            shares = (jnp.log(found) - jnp.log(jnp.sum(found, axis=1, keepdims=True))).reshape(-1)
-        return hot @ shares + jnp.asarray(sites.log_orders())
+        found = often @ hot + self.pseudo_count
+        by_place = found.reshape(1 if sites.exchangeable else -1, sites.num_values)
+        shares = jnp.log(by_place) - jnp.log(jnp.sum(by_place, axis=1, keepdims=True))
+        return hot @ shares.reshape(-1) + jnp.asarray(sites.log_orders())
 
 
-def _by_distance(sites: Sites, weights: Float[Array, " K"]) -> Float[Array, "K distances"]:
-    """Total weight of the objects at each distance, 0 to L places, from every object."""
+def _log_kernel(sites: Sites, h: Array) -> tuple[Array, Array]:
+    """Log kernel of an object with itself, and what it loses for each place that differs."""
+    agree = jnp.log1p(-h)
+    return sites.values.shape[1] * agree, agree - jnp.log(h / max(sites.num_values - 1, 1))
+
+
+def _log_sums(
+    sites: Sites,
+    at: Int[Array, " M"],
+    seen: Int[Array, " T"],
+    log_weights: Float[Array, " T"],
+    h: Array,
+) -> Float[Array, " M"]:
+    """Log Σ_t w_t k(x, x_t) at each of M objects, in single precision but for the weights' size."""
     overlaps = jnp.asarray(sites.overlaps(), jnp.float32)
-    length, size = sites.values.shape[1], len(weights)
-    padded = jnp.pad(overlaps, ((0, -size % _CHUNK), (0, 0)))
+    whole, loss = _log_kernel(sites, h)
+    largest = jnp.max(log_weights)
+    weights = jnp.exp(log_weights - largest).astype(jnp.float32)
+    known = overlaps[seen].T
+    loss32, length = loss.astype(jnp.float32), sites.values.shape[1]
 
     def some(rows: Array) -> Array:
-        agree = jnp.round(rows @ overlaps.T)
-        return jnp.stack([(agree == length - d) @ weights for d in range(length + 1)], axis=1)
+        return jnp.exp(loss32 * (overlaps[rows] @ known - length)) @ weights
 
-    chunks = padded.reshape(-1, _CHUNK, overlaps.shape[1])
-    return jax.lax.map(some, chunks).reshape(-1, length + 1)[:size]
+    padded = jnp.pad(at, (0, -len(at) % _CHUNK)).reshape(-1, _CHUNK)
+    sums = jax.lax.map(some, padded).reshape(-1)[: len(at)]
+    return whole + largest + jnp.log(sums.astype(float))
