@@ -39,7 +39,7 @@ class Enumerated(Problem):
 
     Objects are built step by step (``environment``), and coded by their places in the state
     graph (``graph``). Each observation adds its own part to an object's log reward
-    (``log_terms``); the prior is flat.
+    (``log_terms``); the prior (``log_prior``), flat by default, is shared out to the shards.
     """
 
     headline = ("tv",)
@@ -53,6 +53,10 @@ class Enumerated(Problem):
     @abc.abstractmethod
     def log_terms(self, observations: Arrays) -> Float[np.ndarray, "n K"]:
         """What each observation adds to the log reward of each object."""
+
+    def log_prior(self) -> Float[np.ndarray, " K"]:
+        """Log prior of each object, up to a constant."""
+        return np.zeros(self.graph.num_objects)
 
     @abc.abstractmethod
     def coordinates(self) -> tuple[tuple[str, ...], Float[np.ndarray, "K p"]]:
@@ -79,12 +83,13 @@ class Enumerated(Problem):
         return Codes(names, "codes", self.graph.num_objects, lambda codes: table[codes])
 
     def log_rewards(self, data: Data, split: Split) -> Float[np.ndarray, "S K"]:
-        """Every shard's log rewards."""
+        """Every shard's log rewards, each with its share 1/S of the log prior."""
         holds = split.shard_of[None] == np.arange(split.num_shards)[:, None]
-        return holds.astype(float) @ self.log_terms(data.train)
+        terms = holds.astype(float) @ self.log_terms(data.train)
+        return terms + self.log_prior()[None] / split.num_shards
 
     def density(self, data: Data, split: Split, kind: str, space: Space) -> LogRewards:
-        """Tables of log rewards; the prior is flat, so that inflating is a power."""
+        """Tables of log rewards; inflating p(θ)^(1/S) p(Y_s given θ) is a power."""
         power = split.num_shards if kind == "inflated" else 1
         return LogRewards(jnp.asarray(power * self.log_rewards(data, split)))
 

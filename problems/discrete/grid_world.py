@@ -1,54 +1,22 @@
 """Grid world: cells of a square, reached by steps down and to the right."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dncbench.draws import Arrays
 from dncbench.problems.discrete._enumerated import Enumerated
+from dncbench.problems.discrete._grid import Grid
 from dncbench.registry import register_problem
-from dncbench.stategraph.environment import Environment
 from dncbench.stategraph.sites import Sites
 
 _NUM_PEAKS = 3
 _FLOOR = 1e-2  # reward far from all peaks
 _WIDTH = 2.5 / 18  # standard deviation of a peak, of the side
 _SHIFT = 1.5 / 18  # standard deviation of how far a client's peaks lie from the common ones
-
-
-@dataclass(frozen=True)
-class Grid(Environment):
-    """States (row, column, stopped); actions down, right, stop. Every cell is an object."""
-
-    size: int
-
-    num_actions = 3
-
-    def initial(self) -> np.ndarray:
-        """The corner."""
-        return np.zeros(3, dtype=int)
-
-    def allowed(self, states: Shaped[Any, "n 3"]) -> Bool[Any, "n 3"]:
-        """Steps that stay inside; stopping always."""
-        xp = states.__array_namespace__()
-        inside = states < xp.asarray([self.size - 1, self.size - 1, 1])[None]
-        return inside & (states[:, 2:] == 0)
-
-    def step(self, states: Shaped[Any, "n 3"], actions: Int[Any, " n"]) -> Shaped[Any, "n 3"]:
-        """One coordinate grows by one."""
-        xp = states.__array_namespace__()
-        return states + xp.eye(3, dtype=states.dtype)[actions]
-
-    def features(self, states: Shaped[Any, "n 3"]) -> Float[Any, "n F"]:
-        """Row and column one-hot, and whether stopped."""
-        xp = states.__array_namespace__()
-        places = xp.arange(self.size)[None]
-        parts = [states[:, :1] == places, states[:, 1:2] == places, states[:, 2:] == 1]
-        return xp.concatenate(parts, axis=1).astype(xp.float32)
 
 
 @register_problem("grid-world", version=1, small="size=6")

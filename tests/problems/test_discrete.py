@@ -13,6 +13,8 @@ from scipy.stats import chi2, multivariate_t
 
 from dncbench.configure import configure
 from dncbench.contracts.real_data import real_data_folder
+from dncbench.draws import one
+from dncbench.posterior import full_posterior
 from dncbench.precision import derive_key
 from dncbench.problem import Data, load_data
 from dncbench.problems.discrete._enumerated import Enumerated, entropy, normalised
@@ -35,6 +37,7 @@ DEFAULTS = [
     "phylogenetics-ds1",
     "bayes-net",
     "bayes-net[num_nodes=5]",
+    "banana-grid",
 ]
 SMALL = [
     "grid-world[size=6]",
@@ -44,6 +47,7 @@ SMALL = [
     "sequences[num_symbols=3,length=4,reward=long]",
     "phylogenetics[num_taxa=4,num_sites=100]",
     "bayes-net[num_nodes=3]",
+    "banana-grid[size=6]",
 ]
 
 
@@ -259,6 +263,21 @@ def test_the_certificate_tells_how_far_clients_are_from_all_rows_together() -> N
     # One client alone has all rows, and no gap.
     alone, own = made("bayes-net[num_shards=1]")
     assert alone.truth(own, jax.random.key(0), 4).checks[-1].value < 1e-12
+
+
+def test_cells_are_the_banana_at_their_centres() -> None:
+    problem, data = made("banana-grid")
+    banana = configure("problem", "banana")[1]
+    density = full_posterior(banana, data)
+    centres = jnp.asarray(problem.space.embed(np.arange(problem.graph.num_objects)))
+    expected = jax.vmap(one(density))(centres)
+    found = problem.log_rewards(data, problem.whole(data))[0]
+    np.testing.assert_allclose(found - expected, found[0] - expected[0], atol=1e-8)
+    # Nearly all of the posterior is inside the cells.
+    points = banana.exact_draws(data.train, jax.random.key(0), 20_000)
+    side = np.ptp(centres, axis=0) / 17
+    inside = (points > centres.min(0) - side / 2) & (points < centres.max(0) + side / 2)
+    assert np.mean(~inside.all(1)) < 0.004
 
 
 @pytest.mark.parametrize("spec", ["multisets[reward=tabel]", "sequences[reward=bigrams]"])

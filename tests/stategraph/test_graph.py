@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dncbench.errors import ContractError, NotApplicableError
+from dncbench.problems.discrete._grid import Grid
 from dncbench.problems.discrete._structures import AddingEdges
 from dncbench.problems.discrete._trees import Joining
-from dncbench.problems.discrete.grid_world import Grid
 from dncbench.problems.discrete.multisets import Bag
 from dncbench.problems.discrete.sequences import Writing
 from dncbench.stategraph.graph import tabulate

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import chi2
 from toys import Toy, law
 
+from dncbench.problems.discrete._grid import Grid
 from dncbench.problems.discrete._structures import AddingEdges
 from dncbench.problems.discrete._trees import Joining
-from dncbench.problems.discrete.grid_world import Grid
 from dncbench.problems.discrete.multisets import Bag
 from dncbench.stategraph.graph import tabulate
 from dncbench.stategraph.laws import (
