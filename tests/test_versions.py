@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import ndtri
+from scipy.special import entr, ndtri
 from scipy.stats import gamma
 
 from dncbench import registry
@@ -144,9 +144,10 @@ def law_figures(method: Method) -> list[float]:
         ess=jnp.full(NUM_SHARDS, float(FEW_GIVEN)),
     )
     found = run_method(method, "it", given, jax.random.key(5), FEW_ASKED, problem.space)
-    assert found.log_probs is not None
-    probs, place = np.exp(found.log_probs), np.linspace(0, 1, size)
-    return [-(probs @ found.log_probs), probs @ probs, probs @ place, probs @ place**2]
+    probs, place = np.bincount(found.draws, minlength=size) / FEW_ASKED, np.linspace(0, 1, size)
+    if found.log_probs is not None:
+        probs = np.exp(found.log_probs)
+    return [np.sum(entr(probs)), probs @ probs, probs @ place, probs @ place**2]
 
 
 def problem_figures(entry: Entry) -> list[float]:

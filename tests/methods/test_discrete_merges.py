@@ -148,6 +148,39 @@ def test_trees_are_no_values_at_places(method: str) -> None:
         merged(method, shard)
 
 
+def test_one_shard_is_decoded_to_what_it_drew() -> None:
+    """On a grid a point stays in its cell: the pooled draws of one shard come back."""
+    shard, _ = given("banana-grid[size=6,num_shards=1]", 50)
+    found = merged("pooled + decoded", shard).draws
+    np.testing.assert_array_equal(np.sort(found), np.sort(np.asarray(shard.values)[0]))
+
+
+def test_merges_of_points_aim_at_the_law_of_the_cells() -> None:
+    """Nearly Gaussian peaks on a grid: the product of Gaussians is close, an average is not."""
+    shard, law = given("banana-grid", 4000)
+
+    def distance_of_draws(method: str) -> float:
+        configured = configure("method", method)[1]
+        executor = Local(time_alone=False)
+        space = shard.problem.space
+        draws = run_method(
+            configured, method, shard, jax.random.key(3), 4000, space, executor
+        ).draws
+        return 0.5 * float(np.abs(np.bincount(draws, minlength=len(law)) / 4000 - law).sum())
+
+    floor = np.sum(np.sqrt(law * (1 - law) / (2 * np.pi * 4000)))  # of as many perfect draws
+    near, far = distance_of_draws("nonparametric + decoded"), distance_of_draws("pooled + decoded")
+    assert floor < near < 0.7 * far
+
+
+def test_codes_are_no_points_to_decode() -> None:
+    shard, _ = given("banana-grid[size=6]", 50)
+    with pytest.raises(NotApplicableError, match="empirical-product"):
+        merged("empirical-product + decoded", shard)
+    with pytest.raises(NotApplicableError, match="score"):
+        merged("score-regression + decoded", shard)
+
+
 @pytest.mark.parametrize("spec", ["pcvi[base=twice]", "kernel-product[start=nowhere]"])
 def test_unknown_settings_are_refused(spec: str) -> None:
     with pytest.raises(UnknownNameError, match="known: "):
