@@ -11,6 +11,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2, multivariate_t
 
+from dncbench import run
 from dncbench.configure import configure
 from dncbench.contracts.real_data import real_data_folder
 from dncbench.draws import one
@@ -278,6 +279,25 @@ def test_cells_are_the_banana_at_their_centres() -> None:
     side = np.ptp(centres, axis=0) / 17
     inside = (points > centres.min(0) - side / 2) & (points < centres.max(0) + side / 2)
     assert np.mean(~inside.all(1)) < 0.004
+
+
+@pytest.mark.parametrize(("num_sites", "status"), [(60, "ok"), (6000, "unreliable")])
+def test_properties_that_no_draw_has_end_no_run(
+    num_sites: int, status: str, tmp_path, session_cache
+) -> None:
+    """With many sites all draws of every shard are one tree, which is worth one draw."""
+    spec = f"phylogenetics[num_taxa=4,num_sites={num_sites},branch_length=0.2]"
+    problem, data = made(spec)
+    split = problem.split(data, "random", derive_key(0, "phylogenetics", "random-0"))
+    values = problem.draws(data, split, "plain", jax.random.key(0), 400).values
+    seen = [np.ptp(problem.space.embed(shard), axis=0) > 0 for shard in values]
+    assert not np.all(seen)
+    assert np.any(seen) == (num_sites == 60)
+    (record,) = run(
+        spec, "empirical-product", splits=1, budget="smoke", results=tmp_path, cache=session_cache
+    )
+    assert record["status"] == status
+    assert record["metrics"]["tv@1"]["value"] < 0.5
 
 
 @pytest.mark.parametrize("spec", ["multisets[reward=tabel]", "sequences[reward=bigrams]"])
