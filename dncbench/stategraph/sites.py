@@ -28,12 +28,15 @@ class Sites(NamedTuple):
         """Ones where a place has a value."""
         return (self.values[:, :, None] == np.arange(self.num_values)).astype(float)
 
-    def statistics(self) -> Float[np.ndarray, "K P"]:
+    def statistics(self, free: bool = False) -> Float[np.ndarray, "K P"]:
         """Sufficient statistics of laws with independent places: P = L V.
 
         Where places are exchangeable they have one law, and values are counted: P = V.
+
+        Args:
+            free: leave out each place's first value, which the others determine.
         """
-        hot = self.one_hot()
+        hot = self.one_hot()[:, :, int(free) :]
         return hot.sum(1) if self.exchangeable else hot.reshape(len(hot), -1)
 
     def log_orders(self) -> Float[np.ndarray, " K"]:

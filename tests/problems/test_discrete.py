@@ -297,7 +297,6 @@ def test_properties_that_no_draw_has_end_no_run(
         spec, "empirical-product", splits=1, budget="smoke", results=tmp_path, cache=session_cache
     )
     assert record["status"] == status
-    assert record["metrics"]["tv@1"]["value"] < 0.5
 
 
 @pytest.mark.parametrize("spec", ["multisets[reward=tabel]", "sequences[reward=bigrams]"])
