@@ -21,6 +21,7 @@ NEEDS = {
     "covariance": "more draws than dimensions, with a non-singular covariance",
     "model": "evaluations of its own log density, at points of the method's choice",
     "data": "the shard's observations, and the problem",
+    "problem": "what everybody knows of the problem, e.g. how its objects are built; no data",
     "reference": "draws of the full posterior itself",
 }
 """What a method may ask for in ``needs``; the framework provides it or says why it cannot."""
@@ -47,7 +48,7 @@ class Shard(eqx.Module):
             smallest bulk ESS over coordinates, T where it is not known.
         data: the shard's observations, pytree with a leading axis of n, padded.
         mask: (n,) 1 for an observation, 0 for padding.
-        problem: what the observations are of.
+        problem: what the observations or draws are of.
         num_shards: S.
         conditional_score: see ``score``.
     """

@@ -20,7 +20,7 @@ FLOORS = (
     {"truth"},
     {"methods", "problems"},
     {"merging", "metrics", "citations"},
-    {"sampling"},
+    {"sampling", "stategraph"},
     {"posterior", "budget"},
     {"configure"},
     {"plugins"},

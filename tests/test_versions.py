@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import ndtri
+from scipy.special import entr, ndtri
 from scipy.stats import gamma
 
 from dncbench import registry
@@ -33,6 +33,7 @@ from dncbench.metrics.sample import read
 from dncbench.posterior import Posterior, full_posterior
 from dncbench.precision import derive_key
 from dncbench.problem import load_data
+from dncbench.problems.discrete._enumerated import Enumerated, LogRewards
 from dncbench.registry import Entry, Kind
 from dncbench.space import Real
 
@@ -113,7 +114,9 @@ def metric_figures(name: str) -> list[float]:
 
 
 def method_figures(method: Method) -> list[float]:
-    """Moments of what it makes of the skewed shards."""
+    """Moments of what it makes of the skewed shards; of objects, of the law that it says."""
+    if method.spaces == {"codes"}:
+        return law_figures(method)
     given = skewed_shards()
     if "reference" in method.needs:  # the truth is handed to it
         given = Shard(values=given.values[:1], ess=given.ess[:1])
@@ -125,11 +128,37 @@ def method_figures(method: Method) -> list[float]:
     return [*draws.mean(0), *spread, *(2.0 + skewness), np.prod(centred, axis=1).mean()]
 
 
+def law_figures(method: Method) -> list[float]:
+    """Entropy, collision probability and two moments of the law of short sequences."""
+    problem = configure("problem", "sequences[num_symbols=3,length=3]")[1]
+    size = problem.graph.num_objects
+    rewards = 3.0 * (uniform(NUM_SHARDS, size) - 0.5)
+    levels = uniform(FEW_GIVEN, NUM_SHARDS).T
+    laws = np.exp(rewards) / np.exp(rewards).sum(1, keepdims=True)
+    values = [np.searchsorted(p.cumsum(), u) for p, u in zip(laws, levels, strict=True)]
+    given = Shard(
+        values=jnp.minimum(jnp.asarray(np.stack(values)), size - 1),
+        density=LogRewards(jnp.asarray(rewards)),
+        problem=problem,
+        num_shards=NUM_SHARDS,
+        ess=jnp.full(NUM_SHARDS, float(FEW_GIVEN)),
+    )
+    found = run_method(method, "it", given, jax.random.key(5), FEW_ASKED, problem.space)
+    probs, place = np.bincount(found.draws, minlength=size) / FEW_ASKED, np.linspace(0, 1, size)
+    if found.log_probs is not None:
+        probs = np.exp(found.log_probs)
+    return [np.sum(entr(probs)), probs @ probs, probs @ place, probs @ place**2]
+
+
 def problem_figures(entry: Entry) -> list[float]:
     """Moments of its data, log densities and scores at three points, moments of exact draws."""
     problem = configure("problem", entry.small_spec)[1]
     data = load_data(problem, derive_key(0, entry.name, "data"))
     found = [float(problem.num_shards)]
+    if isinstance(problem, Enumerated):
+        log_probs = problem.truth(data, jax.random.key(6), 4).log_probs
+        place = np.linspace(0, 1, len(log_probs))
+        found += [-(np.exp(log_probs) @ log_probs), np.exp(log_probs) @ place]
     for leaf in jax.tree.leaves((data.train, data.held_out)):
         flat = np.asarray(leaf, np.float64).ravel()
         found += [

@@ -12,7 +12,7 @@ from dncbench.registry import Kind
 
 _FOLDER = Path(__file__).parent
 _LAWS: dict[Kind, tuple[str, ...]] = {
-    "method": ("test_method_contract.py", "test_laws.py"),
+    "method": ("test_method_contract.py", "test_laws.py", "test_codes_contract.py"),
     "problem": ("test_problem_contract.py",),
     "metric": ("test_metric_contract.py",),
 }

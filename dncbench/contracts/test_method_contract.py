@@ -1,4 +1,4 @@
-"""Laws of every registered merge method; a new one is held to them without being named here."""
+"""Laws of every registered merge of points of R^d; a new one is held without being named here."""
 
 import dataclasses
 import functools
@@ -44,9 +44,15 @@ two.
 KEY = jax.random.key(11)
 FALSE_ALARM = 1e-4  # of each comparison of means or standard deviations
 
-NAMES = [spec for entry in subjects("method") for spec in entry.specs]
-METHODS: dict[str, Method] = {spec: configure("method", spec)[1] for spec in NAMES}
-"""Every registered method, and every variant that it is registered with."""
+METHODS: dict[str, Method] = {
+    spec: method
+    for entry in subjects("method")
+    for spec in entry.specs
+    if Real.kind in (method := configure("method", spec)[1]).spaces
+}
+"""Every registered method that merges points of R^d, and every variant of it."""
+
+NAMES = list(METHODS)
 
 CONTROLS = {spec for entry in subjects("method") if entry.control for spec in entry.specs}
 """Those that are registered because they are wrong; no law asks them to be accurate."""
@@ -75,7 +81,8 @@ def _registered_with(which: str) -> dict[str, Method]:
     for entry in subjects("method"):
         chosen = getattr(entry, which)
         settings = parse(f"_[{chosen}]")[1] if chosen else {}
-        found |= {spec: configure("method", spec, **settings)[1] for spec in entry.specs}
+        specs = [spec for spec in entry.specs if spec in METHODS]
+        found |= {spec: configure("method", spec, **settings)[1] for spec in specs}
     return found
 
 

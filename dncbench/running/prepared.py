@@ -31,7 +31,7 @@ from dncbench.running.scoring import Scorer
 from dncbench.running.status import complaints
 from dncbench.sampling import diagnostics
 from dncbench.sampling.nuts import sample
-from dncbench.space import Space
+from dncbench.space import Codes, Space
 from dncbench.storage.cache import Cache
 from dncbench.storage.identity import Terms
 from dncbench.truth.certified import Reference, reference
@@ -100,7 +100,7 @@ class Prepared:
             ess=self._worth(sampled),
             data=data,
             mask=mask,
-            problem=self.problem if "data" in method.needs else None,
+            problem=None if method.needs.isdisjoint({"data", "problem"}) else self.problem,
             num_shards=self.problem.num_shards,
             conditional_score=plain is not None and plain.conditional_score,
         ), sampled
@@ -264,15 +264,32 @@ class Prepared:
             for shard in range(split.num_shards):
                 error = check_given(density, shard, draws, jax.random.fold_in(key, shard))
                 self._require(error, kind, shard, "do draws() and density() mean the same?")
-        chains = [self._by_chain(draws, shard) for shard in range(split.num_shards)]
         measured = {
-            "diagnostics": [diagnostics.summarise(each, space.names) for each in chains],
+            "diagnostics": [self._diagnosed(draws, shard) for shard in range(split.num_shards)],
             "rounds": 1,
             "seconds": other.seconds,
             "compile_seconds": 0.0,
             "gradient_evaluations": 0,
         }
         return replace(draws, info=measured | draws.info)
+
+    def _diagnosed(self, draws: Draws, shard: int) -> dict[str, Any]:
+        """Diagnostics of a shard's draws.
+
+        Of objects, some properties are so rare that no draw has them: nothing can be said of
+        those coordinates, and no sampler is stuck. Where none is left, the draws are one object.
+        """
+        points, names = self._by_chain(draws, shard), self.problem.space.names
+        if isinstance(self.space, Codes):
+            varies = np.ptp(points, axis=(0, 1)) > 0
+            if not varies.any():
+                return dict.fromkeys(("max_rhat", "min_ess_bulk", "min_ess_tail"), 1.0) | {
+                    f"{name}_parameter": names[0]
+                    for name in ("max_rhat", "min_ess_bulk", "min_ess_tail")
+                }
+            points = points[:, :, varies]
+            names = tuple(name for name, kept in zip(names, varies, strict=True) if kept)
+        return diagnostics.summarise(points, names)
 
     def _by_chain(self, draws: Draws, shard: int) -> Float[np.ndarray, "C T_c p"]:
         """What a shard's draws stand for, the chains apart."""

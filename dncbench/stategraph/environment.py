@@ -1,0 +1,40 @@
+"""How objects are built, one action after another: pure functions of integer states."""
+
+import abc
+from typing import Any
+
+from jaxtyping import Bool, Float, Int, Shaped
+
+
+class Environment(abc.ABC):
+    """Objects that are built step by step from one initial state.
+
+    A state is a row of D whole numbers from 0 to 127. Functions take stacks of states, of any
+    array type that knows its namespace (NumPy, JAX), and change nothing in place. A state with
+    no action left is complete: it is an object. Where building may end early, stopping is an
+    action, and whether it was taken is part of the state.
+
+    Every path to a state is equally long. Two states are one where their rows are equal, so
+    that a row says all that matters, and nothing of how the state was reached.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_actions(self) -> int:
+        """A."""
+
+    @abc.abstractmethod
+    def initial(self) -> Any:
+        """The initial state (D,), a NumPy array."""
+
+    @abc.abstractmethod
+    def allowed(self, states: Shaped[Any, "n D"]) -> Bool[Any, "n A"]:
+        """Which actions each state allows."""
+
+    @abc.abstractmethod
+    def step(self, states: Shaped[Any, "n D"], actions: Int[Any, " n"]) -> Shaped[Any, "n D"]:
+        """The state that an allowed action leads to."""
+
+    @abc.abstractmethod
+    def features(self, states: Shaped[Any, "n D"]) -> Float[Any, "n F"]:
+        """What a policy sees of each state: F numbers, mostly 0 or 1, that tell states apart."""

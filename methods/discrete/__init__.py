@@ -1,0 +1,1 @@
+"""Merges of laws on objects that can be enumerated; one module each."""

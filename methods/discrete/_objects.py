@@ -1,0 +1,72 @@
+"""What merges on enumerable objects share: tables over all of them, and draws of a table."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dncbench.draws import Arrays
+from dncbench.errors import NotApplicableError
+from dncbench.method import Shard
+from dncbench.stategraph.sites import Sites
+
+
+class Message(eqx.Module):
+    """What a client sends, and the problem, which the server knows: it costs no bytes.
+
+    Attributes:
+        sent: arrays; stacked along a leading axis of S where they meet.
+        problem: of the clients.
+    """
+
+    sent: Arrays
+    problem: Any = eqx.field(static=True)
+
+
+def num_objects(problem: Any) -> int:
+    """K.
+
+    Raises:
+        NotApplicableError: nobody has counted them.
+    """
+    size: int | None = problem.space.size
+    if size is None:
+        raise NotApplicableError("nobody has counted the objects, and this merge weighs them all")
+    return size
+
+
+def sites_of(problem: Any) -> Sites:
+    """The objects as values at places.
+
+    Raises:
+        NotApplicableError: they are not made of such.
+    """
+    sites: Sites | None = getattr(problem, "sites", None)
+    if sites is None:
+        raise NotApplicableError(
+            "the objects are no values at places, which this merge makes laws of"
+        )
+    return sites
+
+
+def log_rewards(shard: Shard) -> Float[Array, " K"]:
+    """A client's log density at every object."""
+    assert shard.density is not None
+    return jax.vmap(shard.density)(jnp.arange(num_objects(shard.problem)))
+
+
+def counts(codes: Int[Array, " T"], size: int) -> Float[Array, " K"]:
+    """How often each object is among the draws."""
+    return jnp.zeros(size).at[codes].add(1.0)
+
+
+def drawn(
+    log_scores: Float[Array, " K"], key: PRNGKeyArray, num_draws: int
+) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
+    """Draws of a law that is known up to a factor, and the law itself."""
+    log_probs = jax.nn.log_softmax(log_scores)
+    below = jnp.cumsum(jnp.exp(log_probs))
+    places = jnp.searchsorted(below, jax.random.uniform(key, (num_draws,)) * below[-1])
+    return jnp.minimum(places, len(below) - 1), {"log_probs": log_probs}

@@ -1,0 +1,1 @@
+"""Methods for objects that are built step by step; one module each."""

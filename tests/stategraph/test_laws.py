@@ -1,0 +1,129 @@
+"""Laws of policies by dynamic programming, against sums over all trajectories."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chi2
+from toys import Toy, law
+
+from dncbench.problems.discrete._grid import Grid
+from dncbench.problems.discrete._structures import AddingEdges
+from dncbench.problems.discrete._trees import Joining
+from dncbench.problems.discrete.multisets import Bag
+from dncbench.stategraph.graph import tabulate
+from dncbench.stategraph.laws import (
+    aggregated_policy,
+    backward_policy,
+    balanced_policy,
+    forward_policy,
+    log_law,
+    log_visits,
+)
+from dncbench.stategraph.trajectories import every_trajectory, roll_out
+
+ENVIRONMENTS = [Grid(4), Bag(4, 3), Joining(4), AddingEdges(3)]
+
+every_environment = pytest.mark.parametrize(
+    "environment", ENVIRONMENTS, ids=lambda environment: type(environment).__name__
+)
+
+
+def a_policy(graph, seed: int = 0):
+    scores = np.random.default_rng(seed).normal(size=graph.child.shape)
+    return forward_policy(graph, scores)
+
+
+@every_environment
+def test_the_law_is_the_sum_over_trajectories(environment) -> None:
+    graph = tabulate(environment)
+    policy, every = a_policy(graph), every_trajectory(graph)
+    terms = np.exp(np.asarray(every.along(policy)))
+    expected = np.bincount(graph.codes()[every.last], terms, minlength=graph.num_objects)
+    np.testing.assert_allclose(np.exp(log_law(graph, policy)), expected, rtol=1e-12)
+    assert np.sum(expected) == pytest.approx(1.0, abs=1e-12)
+
+
+@every_environment
+def test_each_layer_that_nothing_has_left_is_visited_for_certain(environment) -> None:
+    graph = tabulate(environment)
+    visits = np.exp(np.asarray(log_visits(graph, a_policy(graph))))
+    depth = np.repeat(np.arange(graph.num_steps + 1), np.diff(graph.starts))
+    done = ~graph.allowed.any(1)
+    for layer in range(graph.num_steps + 1):
+        there = visits[depth == layer].sum() + visits[(depth < layer) & done].sum()
+        assert there == pytest.approx(1.0, abs=1e-12)
+
+
+@every_environment
+def test_backward_policies_sum_to_one(environment) -> None:
+    graph = tabulate(environment)
+    scores = np.random.default_rng(1).normal(size=graph.child.shape)
+    for policy in (graph.log_backward, np.asarray(backward_policy(graph, scores))):
+        total = np.zeros(graph.num_states)
+        np.add.at(total, graph.child[graph.allowed], np.exp(policy[graph.allowed]))
+        np.testing.assert_allclose(total[1:], 1.0, rtol=1e-12)
+
+
+@every_environment
+def test_a_balanced_policy_has_the_law_of_the_rewards(environment) -> None:
+    graph = tabulate(environment)
+    rng = np.random.default_rng(2)
+    rewards = rng.normal(size=graph.num_objects)
+    backward = backward_policy(graph, rng.normal(size=graph.child.shape))
+    for given in (None, backward):
+        policy = balanced_policy(graph, rewards, given)
+        found = np.asarray(jnp.where(graph.allowed, jnp.exp(policy), 0.0)).sum(1)
+        np.testing.assert_allclose(found[graph.allowed.any(1)], 1.0, rtol=1e-12)
+        np.testing.assert_allclose(np.exp(log_law(graph, policy)), law(rewards), rtol=1e-10)
+
+
+def test_the_law_can_be_differentiated() -> None:
+    """Against central differences, whose error is of the order of the step's square."""
+    graph = tabulate(Grid(4))
+    rng = np.random.default_rng(3)
+    scores, weights = rng.normal(size=graph.child.shape), rng.normal(size=graph.num_objects)
+
+    def objective(scores):
+        return jnp.asarray(weights) @ log_law(graph, forward_policy(graph, scores))
+
+    gradient = np.asarray(jax.grad(objective)(jnp.asarray(scores)))
+    assert np.isfinite(gradient).all()
+    for edge in zip(*np.nonzero(graph.allowed), strict=True):
+        step = np.zeros_like(scores)
+        step[edge] = 1e-5
+        slope = (objective(scores + step) - objective(scores - step)) / 2e-5
+        assert gradient[edge] == pytest.approx(float(slope), abs=1e-7)
+
+
+def test_roll_outs_have_the_policy_s_law() -> None:
+    graph = tabulate(Grid(4))
+    policy, num = a_policy(graph), 20_000
+    found = roll_out(graph, lambda states: policy[states], jax.random.key(4), num)
+    counts = np.bincount(graph.codes()[np.asarray(found.last)], minlength=graph.num_objects)
+    expected = num * np.exp(np.asarray(log_law(graph, policy)))
+    assert expected.min() > 5
+    statistic = np.sum((counts - expected) ** 2 / expected)
+    assert statistic < chi2.isf(1e-4, graph.num_objects - 1)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_the_aggregated_policy_has_the_law_that_remark_3_3_says(noise: float) -> None:
+    """R̂(x) = E_{τ ~ p_B(. given x)} Π_n p_F,n(τ) / p_B,n(τ given x), by all trajectories."""
+    toy = Toy(4, 3, 3)
+    graph, own = toy.graph, toy.backward()
+    log_forwards = jnp.stack(
+        [forward_policy(graph, policy + noise * toy.scores()) for policy in toy.log_forwards]
+    )
+    policy = aggregated_policy(graph, log_forwards, toy.log_backwards, own)
+    ratios = toy.ratios(log_forwards, toy.log_backwards).sum(0)
+    terms = np.exp(np.asarray(toy.every.along(own)) + ratios)
+    rewards = np.bincount(toy.last, terms, minlength=graph.num_objects)
+    found = np.exp(np.asarray(log_law(graph, policy)))
+    np.testing.assert_allclose(found, rewards / rewards.sum(), rtol=1e-10)
+    gap = np.abs(found - law(toy.log_rewards.sum(0))).sum()
+    assert gap < 1e-10 if noise == 0.0 else gap > 1e-3
+    # It is in aggregating balance: what the loss trains a server to.
+    residual = np.asarray(toy.every.along(policy) - toy.every.along(own)) - ratios
+    if noise == 0.0:
+        assert np.ptp(residual) < 1e-10
