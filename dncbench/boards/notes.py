@@ -48,14 +48,27 @@ def of_row(row: Row) -> list[str]:
 
 def whose(labels: Iterable[str]) -> list[str]:
     """Which methods are this project's own, and what they were developed on; [] where none is."""
-    names = dict.fromkeys(re.split(r"[\[ ]", label)[0] for label in labels)
-    told = []
-    for name in names:
-        entry = registry.find("method", name)
-        if entry is not None and entry.ours:
-            places = ", ".join(entry.developed_on)
-            told.append(f"{name} (developed on {places})" if places else name)
+    names = dict.fromkeys(_name(label) for label in labels)
+    told = [
+        f"{name} (developed on {places})" if (places := ", ".join(entry.developed_on)) else name
+        for name in names
+        if (entry := registry.find("method", name)) is not None and entry.ours
+    ]
     return [f"this project's own: {', '.join(told)}"] if told else []
+
+
+def provenance(label: str) -> str:
+    """``this project's own, developed on spambase``; "" for a method from elsewhere."""
+    entry = registry.find("method", _name(label))
+    if entry is None or not entry.ours:
+        return ""
+    places = ", ".join(entry.developed_on)
+    return "this project's own" + (f", developed on {places}" if places else "")
+
+
+def _name(label: str) -> str:
+    """A method's name, without settings and correction."""
+    return re.split(r"[\[ ]", label)[0]
 
 
 def kind_of(warning: str) -> str:

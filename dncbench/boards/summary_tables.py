@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 
-from dncbench.boards.notes import whose
+from dncbench.boards.notes import provenance, whose
 from dncbench.boards.summary import Line, Summary
 from dncbench.boards.tables import latex, markdown, tie_letter
 from dncbench.storage.identity import name_of
@@ -57,7 +57,7 @@ def lead(summary: Summary) -> list[str]:
             f"{_named_class(name)}"
             for name in summary.classes
         ]
-        own = "".join(f" ({line})" for line in whose([first.method]))
+        own = f" ({said})" if (said := provenance(first.method)) else ""
         also = f"; it is {', '.join(places)}" if places else ""
         lines.append(f"First over all is {first.method}{own}{also}.")
     return lines

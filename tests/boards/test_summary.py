@@ -177,9 +177,9 @@ def test_a_class_of_posteriors_has_a_mean_of_its_own() -> None:
         "The order depends on the problems: GLMs are 2 of 3 boards (67% of the weight), others "
         "than GLMs are 1 of 3 boards (33% of the weight), posteriors not log-concave are 1 of 3 "
         "boards (33% of the weight).",
-        "First over all is score-regression (this project's own: score-regression (developed on "
-        "spambase)); it is number 1 of 2 over GLMs, number 1 of 2 over others than GLMs, number 1 "
-        "of 2 over posteriors not log-concave.",
+        "First over all is score-regression (this project's own, developed on spambase); it is "
+        "number 1 of 2 over GLMs, number 1 of 2 over others than GLMs, number 1 of 2 over "
+        "posteriors not log-concave.",
     ]
     text = summary_tables.to_markdown([found])
     assert text.index("First over all") < text.index("| method")
