@@ -279,6 +279,6 @@ def test_whole_records_of_every_status_are_read(tmp_path) -> None:
     read = [{k: v for k, v in each.items() if k != "seal"} for each in store]
     assert sorted(map(canonical, read)) == sorted(map(canonical, made))
     assert {path.relative_to(tmp_path).parts[0] for path in tree(tmp_path)} == {"records"}
-    for options in ((), ("--summary",), ("--format", "csv")):
+    for options in ((), ("--format", "json"), ("--format", "csv")):
         shown = CliRunner().invoke(main, ["leaderboard", "--results", str(tmp_path), *options])
         assert shown.exit_code == 0, shown.output

@@ -9,7 +9,8 @@ from hostile import replaced
 
 from dncbench.boards.comparison import compare, remarks
 from dncbench.boards.leaderboard import boards
-from dncbench.boards.tables import notes, to_markdown
+from dncbench.boards.notes import of_board
+from dncbench.boards.tables import to_markdown
 from dncbench.cli import main
 from dncbench.report import build
 from dncbench.storage.files import digest
@@ -107,13 +108,13 @@ def test_boards_say_how_many_records_are_not_sealed(tmp_path) -> None:
     store.copy(record("beta", 0))
     said = "2 of 3 records are not sealed"
     (board,) = boards(store)
-    assert said in notes(board)[-1]
+    assert said in of_board(board)[-1]
     assert said in to_markdown([board])
     assert said in build(store, draws=False)
     shown = CliRunner().invoke(main, ["leaderboard", "--results", str(tmp_path)])
     assert said in shown.output
-    (board,) = boards([record() | {"seal": "0" * 64}])
-    assert notes(board) == []
+    (board,) = boards([record(split=split) | {"seal": "0" * 64} for split in range(3)])
+    assert of_board(board) == []
 
 
 def test_a_comparison_says_how_many_records_are_not_sealed() -> None:
