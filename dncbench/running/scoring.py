@@ -72,7 +72,9 @@ class Scorer:
             self.truth = self._sample(*self._first(reference), reference.ess, law)
         # A metric without a floor is not applicable.
         defined = [entry for entry in self.metrics if entry.moments <= problem.finite_moments]
-        self.floors, self.failed = noise_floor(blocks, self.truth, defined, key, cache, note)
+        self.floors, self.failed = noise_floor(
+            blocks, self.truth, defined, key, cache, note, problem.headline
+        )
 
     @staticmethod
     def _first(reference: Reference) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

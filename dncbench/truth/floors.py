@@ -1,9 +1,10 @@
 """Noise floors: what each metric reads when merged draws are perfect.
 
 Readings are between two disjoint random subsets of the reference's draws, one partition of the
-pool after another until the mean of the readings is known. Given the pool, partitions are
-independent, and the differences of two pairs of subsets of one partition are uncorrelated: to
-first order the readings are independent, and their mean has the standard error sd / √readings.
+pool after another: of metrics that decide ranks until the mean of the readings is known, of
+others, some of which take seconds, as often as the blocks have pairs. Given the pool, partitions
+are independent, and the differences of two pairs of subsets of one partition are uncorrelated:
+to first order the readings are independent, and their mean has the standard error sd / √readings.
 How much the pool is worth does not matter, as its own error is common to both subsets.
 
 What is read of one sample alone, or against a law that is known, has the pool's own error. It is
@@ -12,7 +13,7 @@ read once on each block, and the standard error of the mean counts that.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from dncbench.registry import Entry
 from dncbench.storage.cache import Cache
 from dncbench.storage.contents import NOISE_FLOOR
 
-VERSION = 3
+VERSION = 4
 """Raised when the meaning of a floor changes; cached ones of another version are not used."""
 
 RESOLUTION = 0.05
@@ -61,6 +62,7 @@ def noise_floor(
     identity: dict[str, Any],
     cache: Cache,
     note: Callable[[str], None] = lambda line: None,
+    headline: Collection[str] = (),
 ) -> Floors:
     """What each metric reads on independent sets of perfect draws of the same size.
 
@@ -74,6 +76,8 @@ def noise_floor(
         identity: of the problem, for the cache.
         cache: where the readings are kept.
         note: told in a line what could not be read.
+        headline: names of the metrics that decide ranks: their floors are read until their means
+            are known to :data:`RESOLUTION`, those of others as often as the blocks have pairs.
     """
 
     kept = {
@@ -81,7 +85,7 @@ def noise_floor(
         for entry in metrics
     }
     missing = [entry for entry in metrics if kept[entry.id] is None]
-    new = _read_all(missing, blocks, truth)
+    new = _read_all(missing, blocks, truth, headline)
     levels, failed = {}, {}
     for entry in metrics:
         found = kept[entry.id]
@@ -183,21 +187,22 @@ class _Readings:
         if figure is not None and (np.isfinite(figure.value) or not lenient):
             self.values.append(figure.value)
 
-    @property
-    def are_enough(self) -> bool:
-        """Whether the mean is known, or never will be."""
+    def are_enough(self, fewest: int, precise: bool) -> bool:
+        """Whether the mean is known as well as is asked, or never will be."""
         if self.error is not None or not np.all(np.isfinite(self.values)):
             return True
-        if self.asked < _FEWEST:
+        if self.asked < fewest:
             return False
-        if len(self.values) < 2:
+        if not precise or len(self.values) < 2:
             return True
         with np.errstate(all="ignore"):
             error = np.std(self.values, ddof=1) / len(self.values) ** 0.5
             return bool(error <= RESOLUTION * abs(np.mean(self.values)))
 
 
-def _read_all(metrics: list[Entry], blocks: list[Sample], truth: Sample) -> dict[str, _Readings]:
+def _read_all(
+    metrics: list[Entry], blocks: list[Sample], truth: Sample, headline: Collection[str]
+) -> dict[str, _Readings]:
     """By metric id. All are read on the same samples in turn: some share their work."""
     lenient = blocks[0].eta is None  # laws on few objects may have no covariance
     found = {entry.id: _Readings() for entry in metrics}
@@ -211,7 +216,15 @@ def _read_all(metrics: list[Entry], blocks: list[Sample], truth: Sample) -> dict
             if found[entry.id].error is None:
                 found[entry.id].add(entry, (block, other), lenient)
     for pair in _pairs(blocks, paired):
-        paired = [entry for entry in paired if not found[entry.id].are_enough]
+        paired = [
+            entry
+            for entry in paired
+            if not (
+                found[entry.id].are_enough(_FEWEST, precise=True)
+                if entry.name in headline
+                else found[entry.id].are_enough(math.comb(len(blocks), 2), precise=False)
+            )
+        ]
         if not paired:
             break
         for entry in paired:

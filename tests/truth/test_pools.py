@@ -36,7 +36,10 @@ def shuffled(rng: np.random.Generator, slope: float, dim: int) -> np.ndarray:
 
 def level(made: np.ndarray, entry: Entry, folder, ess: float = NUM_DRAWS) -> dict[str, float]:
     samples = [Sample(values, ess, values) for values in made]
-    return noise_floor(samples, samples[0], [entry], {"id": "ar@1"}, Cache(folder)).levels[entry.id]
+    found = noise_floor(
+        samples, samples[0], [entry], {"id": "ar@1"}, Cache(folder), headline=(entry.name,)
+    )
+    return found.levels[entry.id]
 
 
 def apart(approximation: Sample, reference: Sample) -> Figure:
