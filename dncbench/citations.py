@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dncbench import registry
+from dncbench.entry import Kind
 from dncbench.errors import ContractError
-from dncbench.registry import Kind
 
 _FILE = Path(__file__).parent / "citations.bib"
 

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from dncbench import registry
+from dncbench.entry import Entry, Kind
 from dncbench.errors import UnknownNameError, nearest
-from dncbench.registry import Entry, Kind
 
 _SPEC = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
 

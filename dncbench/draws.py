@@ -131,6 +131,18 @@ def at_most(num_available: int, most: int) -> np.ndarray:
     return evenly(num_available, min(most, num_available))
 
 
+def categorical(
+    key: PRNGKeyArray, log_probs: Float[Array | np.ndarray, " K"], num_draws: int
+) -> Int[Array, " num_draws"]:
+    """Independent draws of a law on K objects, by inverting its distribution function.
+
+    ``jax.random.categorical`` needs memory for num_draws K numbers.
+    """
+    below = jnp.cumsum(jnp.exp(jnp.asarray(log_probs)))
+    found = jnp.searchsorted(below, jax.random.uniform(key, (num_draws,)) * below[-1])
+    return jnp.minimum(found, len(below) - 1)
+
+
 def systematic(
     key: PRNGKeyArray, weights: Float[Array, " N"], num_draws: int
 ) -> Int[Array, " num_draws"]:

@@ -2,124 +2,32 @@
 
 What ships with dncbench is found by reading the decorators in the source of
 ``dncbench.problems``, ``dncbench.methods`` and ``dncbench.metrics`` without
-importing it, so that ``dncbench list`` needs no JAX and a run imports only what
-it uses. Plugins (``--plugin FILE``, or the entry-point group
+importing it (:mod:`dncbench.shipped`), so that ``dncbench list`` needs no JAX and a run
+imports only what it uses. Plugins (``--plugin FILE``, or the entry-point group
 ``dncbench.plugins``) are imported when they are named (:mod:`dncbench.plugins`) or installed.
 """
 
-import ast
 import functools
 import importlib
 import importlib.util
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
+from dncbench.entry import SHAPES, Entry, Kind
 from dncbench.errors import ContractError, UnknownNameError, nearest
+from dncbench.shipped import PACKAGE_ROOT, PACKAGES, shipped
 from dncbench.sources import digest_of
 from dncbench.storage.identity import NAME, RESERVED
 from dncbench.undisturbed import AT_IMPORT, undisturbed
 
-Kind = Literal["problem", "method", "correction", "metric"]
 T = TypeVar("T")
 
-_PACKAGES: dict[Kind, str] = {
-    "problem": "problems",
-    "method": "methods",
-    "correction": "methods",
-    "metric": "metrics",
-}
-_PACKAGE_ROOT = Path(__file__).parent
-
-SHAPES = {
-    "glm": "generalised linear models, all log-concave",
-    "log-concave": "other log-concave posteriors",
-    "not log-concave": "posteriors that are not log-concave",
-}
-"""Classes of posteriors, over which the summary has means of their own."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One registered name.
-
-    Attributes:
-        kind: "problem", "method", "correction" or "metric".
-        name: what the command line and the records call it.
-        version: raised whenever the meaning of its figures changes; records of
-            another version are stale and never shown beside current ones.
-        summary: first line of its docstring.
-        module: where it is defined.
-        variants: settings that "all" runs beside the defaults, e.g. ``("rounds=2",)``.
-        ranked: whether a problem counts in the summary over problems.
-        control: whether it is registered because it is wrong on purpose, so that the laws
-            which it must break are not held against it.
-        small: settings, written as in brackets, with which laws that need no accuracy are
-            tried, so that they take seconds.
-        accurate: cheaper settings than the defaults with which a method is as accurate as
-            the laws of accuracy ask; "" for the defaults.
-        dataset: folder of the real data set that a problem needs; "" for none.
-        repeats: setting of a problem whose values repeat one experiment; "" for none.
-        shape: of a problem's posterior, one of :data:`SHAPES`; "" where nobody says.
-        ours: whether a method was devised by this project, and not taken from elsewhere.
-        developed_on: problems that a method's settings were chosen on.
-        reads: what a metric reads of its samples.
-        log: whether a metric is a logarithm already, so that its excess over what perfect
-            draws read counts, and no ratio to it.
-        moments: order of the moments of the posterior that a metric needs to be finite.
-        then: the correction that follows a method.
-        source: digest of a plugin's source, part of its id; "" for what ships with dncbench.
-        target: the class or function; None while only its decorator was read.
-    """
-
-    kind: Kind
-    name: str
-    version: int
-    summary: str
-    module: str
-    target: Any = None
-    variants: tuple[str, ...] = ()
-    ranked: bool = True
-    control: bool = False
-    small: str = ""
-    accurate: str = ""
-    dataset: str = ""
-    repeats: str = ""
-    shape: str = ""
-    ours: bool = False
-    developed_on: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ("values",)
-    log: bool = False
-    moments: float = 0.0
-    then: "Entry | None" = None
-    source: str = ""
-
-    @property
-    def specs(self) -> list[str]:
-        """What "all" stands for: the name, and the name with each variant's settings."""
-        return [self.name, *(f"{self.name}[{variant}]" for variant in self.variants)]
-
-    @property
-    def id(self) -> str:
-        """Name with version, e.g. ``spambase@1``, as records store it.
-
-        Of a plugin, with a digest of its source: ``median@1+3fa9c1d2e4b5``.
-        """
-        own = f"{self.name}@{self.version}" + (f"+{self.source}" if self.source else "")
-        return own if self.then is None else f"{own} + {self.then.id}"
-
-    @property
-    def small_spec(self) -> str:
-        """The name with its small settings."""
-        return f"{self.name}[{self.small}]" if self.small else self.name
-
-
-_registered: dict[Kind, dict[str, Entry]] = {kind: {} for kind in _PACKAGES}
+_registered: dict[Kind, dict[str, Entry]] = {kind: {} for kind in PACKAGES}
 
 
 def register_problem(
@@ -308,7 +216,7 @@ def _add(kind: Kind, name: str, version: int, target: Any, **more: Any) -> None:
     if not (type(version) is int and 0 < version < 10**9):
         raise ContractError(f"{kind} {name!r}: version is {version!r}; give a whole number from 1")
     place = f"{target.__module__}.{target.__qualname__}"
-    earlier = _registered[kind].get(name) or _shipped(kind).get(name)
+    earlier = _registered[kind].get(name) or shipped(kind).get(name)
     if earlier and (earlier.target is not None or earlier.module != target.__module__):
         raise ContractError(
             f"{kind} {name!r} is already registered by {earlier.module}; give {place} another name"
@@ -326,50 +234,14 @@ def _refuse_second_copy(target: Any) -> None:
     package = target.__module__.partition(".")[0]
     if package in ("methods", "problems"):
         source = Path(inspect.getfile(target)).resolve()
-        if (_PACKAGE_ROOT / package).resolve() in source.parents:
+        if (PACKAGE_ROOT / package).resolve() in source.parents:
             raise ContractError(
                 f"{target.__module__} is a second copy of dncbench.{target.__module__}; "
                 f"import it as dncbench.{target.__module__}"
             )
 
 
-# ---------------------------------------------------------------- discovery
-
-
-@functools.cache
-def _shipped(kind: Kind) -> dict[str, Entry]:
-    """Read the decorators of the modules that ship with dncbench, importing none of them."""
-    folder = _PACKAGE_ROOT / _PACKAGES[kind]
-    found: dict[str, Entry] = {}
-    for path in sorted(folder.rglob("*.py")):
-        relative = path.relative_to(folder).with_suffix("")
-        parts = [part for part in relative.parts if part != "__init__"]
-        module = ".".join(["dncbench", _PACKAGES[kind], *parts])
-        for entry in _decorated(path.read_text(encoding="utf-8"), kind, module):
-            if entry.name in found:
-                raise ContractError(
-                    f"{kind} {entry.name!r} is registered by both {found[entry.name].module} "
-                    f"and {module}; rename one"
-                )
-            found[entry.name] = entry
-    return found
-
-
-def _decorated(source: str, kind: Kind, module: str) -> Iterable[Entry]:
-    for node in ast.parse(source).body:
-        if not isinstance(node, ast.ClassDef | ast.FunctionDef):
-            continue
-        for call in node.decorator_list:
-            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-                continue
-            if call.func.id == f"register_{kind}":
-                options = {
-                    word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg
-                }
-                summary = (ast.get_docstring(node) or "").strip().split("\n")[0]
-                name = ast.literal_eval(call.args[0])
-                version = options.pop("version", 1)
-                yield Entry(kind, name, version, summary, module, **options)
+# ---------------------------------------------------------------- looking up
 
 
 @functools.cache
@@ -398,20 +270,20 @@ def snapshot() -> dict[Kind, dict[str, Entry]]:
 def withdraw_since(before: dict[Kind, dict[str, Entry]]) -> None:
     """Take back what a failing plugin registered, but not the shipped modules it imported."""
     for kind, found in _registered.items():
-        shipped = {n: entry for n, entry in found.items() if entry.module.startswith("dncbench.")}
-        _registered[kind] = before[kind] | shipped
+        ours = {n: entry for n, entry in found.items() if entry.module.startswith("dncbench.")}
+        _registered[kind] = before[kind] | ours
 
 
 def entries(kind: Kind) -> list[Entry]:
     """Everything registered of one kind, by name; shipped entries may not be imported yet."""
     _load_entry_points()
-    return sorted({**_shipped(kind), **_registered[kind]}.values(), key=lambda entry: entry.name)
+    return sorted({**shipped(kind), **_registered[kind]}.values(), key=lambda entry: entry.name)
 
 
 def find(kind: Kind, name: str) -> Entry | None:
     """The entry called ``name``, not imported; None where nobody registered it."""
     _load_entry_points()
-    return _registered[kind].get(name) or _shipped(kind).get(name)
+    return _registered[kind].get(name) or shipped(kind).get(name)
 
 
 def get(kind: Kind, name: str) -> Entry:

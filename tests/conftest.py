@@ -54,7 +54,9 @@ import dncbench.running.rescoring
 import dncbench.running.run
 from dncbench import plugins, registry
 from dncbench.contracts.real_data import real_data_folder
+from dncbench.entry import Entry
 from dncbench.merging.executors import Local
+from dncbench.shipped import PACKAGES
 from dncbench.timing import forget_programs
 
 MOST_MAPS = 40_000
@@ -95,7 +97,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         contract = item.path.parent.name == "contracts" and isinstance(method, str)
         group = method if contract else item.path.stem
         entry = parameters.get("entry")
-        if isinstance(entry, registry.Entry) and entry.kind == "method":
+        if isinstance(entry, Entry) and entry.kind == "method":
             group = parameters["spec"]  # with its contracts, whose programs it runs
         # A name that ends with a bracket would be no group to xdist.
         item.add_marker(pytest.mark.xdist_group(group.translate({ord("["): "-", ord("]"): "-"})))
@@ -144,7 +146,7 @@ def module_registry() -> Iterator[None]:
 
 def forget_what_is_registered(patch: pytest.MonkeyPatch) -> None:
     """Take back, at the end of the patch, what was registered; what ships is imported and stays."""
-    for kind in registry._PACKAGES:
+    for kind in PACKAGES:
         for entry in registry.entries(kind):
             importlib.import_module(entry.module)
     for kind, entries in registry._registered.items():

@@ -27,8 +27,8 @@ FLOORS = (
     {"registry"},
     {"problem", "method"},
     {"splits"},
-    {"storage", "draws", "space", "timing"},
-    {"errors", "precision", "sources", "undisturbed"},
+    {"shipped", "storage", "draws", "space", "timing"},
+    {"entry", "errors", "precision", "sources", "undisturbed"},
     {"__init__"},
 )
 """Wings (folders) and modules of the root."""

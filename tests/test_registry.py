@@ -18,6 +18,7 @@ from dncbench import (
     registry,
 )
 from dncbench.errors import ContractError, UnknownNameError
+from dncbench.shipped import shipped
 
 KINDS = ("problem", "method", "correction", "metric")
 
@@ -90,7 +91,7 @@ def test_scan_of_decorators_equals_what_registers_on_import(kind):
         for entry in registry._registered[kind].values()
         if entry.module.startswith("dncbench.")
     ]
-    assert described(registry._shipped(kind).values()) == described(imported)
+    assert described(shipped(kind).values()) == described(imported)
     assert all(entry.target is not None for entry in imported)
 
 

@@ -27,6 +27,7 @@ from dncbench.contracts.test_laws import LogGamma, shards_of
 from dncbench.contracts.test_method_contract import FEW_ASKED, FEW_GIVEN
 from dncbench.contracts.test_metric_contract import as_sample
 from dncbench.draws import one
+from dncbench.entry import Entry, Kind
 from dncbench.merging.run import run_method
 from dncbench.method import Method, Shard
 from dncbench.metrics.sample import read
@@ -34,7 +35,6 @@ from dncbench.posterior import Posterior, full_posterior
 from dncbench.precision import derive_key
 from dncbench.problem import load_data
 from dncbench.problems.discrete._enumerated import Enumerated, LogRewards
-from dncbench.registry import Entry, Kind
 from dncbench.space import Real
 
 KEPT = Path(__file__).parent / "figures_by_version.json"

@@ -7,7 +7,7 @@ by it, so there are two means: over the problems that every method solved, and o
 them, where whoever failed or does not apply in a split gets the worst figure there. A method
 that was not even tried on some board is left out, and said to be. Boards that rank nothing, of too
 few splits or an uncertified reference, have no share in it. How a method does depends on what it
-is tried on: classes of posteriors (:data:`dncbench.registry.SHAPES`) have means of their own.
+is tried on: classes of posteriors (:data:`dncbench.entry.SHAPES`) have means of their own.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from dncbench.boards.ranking import MIN_SPLITS, Resampled, resample, standings
 from dncbench.storage.identity import REFERENCE_TRACK
 
 GLM, NOT_LOG_CONCAVE = "glm", "not log-concave"
-"""Of :data:`dncbench.registry.SHAPES`."""
+"""Of :data:`dncbench.entry.SHAPES`."""
 
 REAL = frozenset({"unconstrained", "natural"})
 """Spaces whose boards are put together."""
@@ -82,7 +82,7 @@ class Summary:
     complete: list[int]
     lines: list[Line] = field(default_factory=list)
     classes: dict[str, list[int]] = field(default_factory=dict)
-    unranked: dict[str, str] = field(default_factory=dict)
+    unranked: list[tuple[str, str]] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
 
 
@@ -99,14 +99,17 @@ def summaries(boards: Sequence[Board]) -> list[Summary]:
             grouped.setdefault((board.terms.budget, board.terms.seed, space), []).append(board)
     made = []
     for group in grouped.values():
-        reasons = {title_of(board): board.unranked or _too_few(board) for board in group}
-        ranked = [board for board in group if not reasons[title_of(board)]]
+        reasons = [board.unranked or _too_few(board) for board in group]
+        ranked = [board for board, why in zip(group, reasons, strict=True) if not why]
         if len(ranked) > 1:
-            made.append(_summarise(ranked, {title: why for title, why in reasons.items() if why}))
+            without = [
+                (title_of(board), why) for board, why in zip(group, reasons, strict=True) if why
+            ]
+            made.append(_summarise(ranked, without))
     return made
 
 
-def _summarise(boards: list[Board], unranked: dict[str, str]) -> Summary:
+def _summarise(boards: list[Board], unranked: list[tuple[str, str]]) -> Summary:
     tracks = {row.method: row.track for board in boards for row in _merges(board)}
     tried = [_tried(board) for board in boards]
     lacking = {method: sum(method not in each for each in tried) for method in tracks}

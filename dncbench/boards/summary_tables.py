@@ -126,7 +126,8 @@ def notes(summary: Summary) -> list[str]:
             lines.append(f"{line.method}: {_grouped('{0} on {1}', summary.boards, line.states)}")
     lines += whose(line.method for line in summary.lines)
     if summary.unranked:
-        told = _grouped("{1} ({0})", list(summary.unranked), list(summary.unranked.values()))
+        titles, reasons = map(list, zip(*summary.unranked, strict=True))
+        told = _grouped("{1} ({0})", titles, reasons)
         lines.append(f"boards without ranks have no share: {told}")
     if summary.left_out:
         missing = ", ".join(f"{method} ({lacks})" for method, lacks in summary.left_out.items())

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dncbench import registry
-from dncbench.registry import Kind
+from dncbench.entry import Kind
 from dncbench.storage.identity import Identity, identity_of, name_of, version_of
 
 

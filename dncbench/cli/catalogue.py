@@ -4,6 +4,7 @@ import click
 
 from dncbench import registry
 from dncbench.cli import options, terminal
+from dncbench.entry import Kind
 
 KINDS = ["problems", "methods", "corrections", "metrics"]
 
@@ -44,7 +45,7 @@ def show(name: str) -> None:
     from dncbench.configure import configure, settings_of
     from dncbench.errors import UnknownNameError, nearest
 
-    kinds: tuple[registry.Kind, ...] = ("metric", "correction", "method", "problem")
+    kinds: tuple[Kind, ...] = ("metric", "correction", "method", "problem")
     known = {entry.name: kind for kind in kinds for entry in registry.entries(kind)}
     base = name.partition("[")[0]
     if base not in known:

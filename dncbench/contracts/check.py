@@ -6,9 +6,9 @@ from typing import Any
 
 from dncbench import registry
 from dncbench.contracts.subjects import choose
+from dncbench.entry import Kind
 from dncbench.errors import DncbenchError, PluginError
 from dncbench.plugins import load_plugin
-from dncbench.registry import Kind
 
 _FOLDER = Path(__file__).parent
 _LAWS: dict[Kind, tuple[str, ...]] = {

@@ -1,7 +1,7 @@
 """Who is held to the laws: everything that is registered, or a choice of it."""
 
 from dncbench import registry
-from dncbench.registry import Entry, Kind
+from dncbench.entry import Entry, Kind
 
 _chosen: set[tuple[Kind, str]] | None = None
 

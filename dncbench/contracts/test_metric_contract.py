@@ -10,8 +10,8 @@ import pytest
 
 from dncbench import registry
 from dncbench.contracts.subjects import subjects
+from dncbench.entry import Entry
 from dncbench.metrics.sample import Figure, Sample, read
-from dncbench.registry import Entry
 
 NUM_DRAWS = 1500
 

@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import solve_triangular
 
+from dncbench.entry import Entry
 from dncbench.errors import ContractError, DncbenchError, DrawsError
-from dncbench.registry import Entry
 from dncbench.undisturbed import undisturbed
 
 NUM_GROUPS = 20

@@ -10,11 +10,11 @@ from dncbench import registry
 from dncbench.budget import Budget
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure, corrected, label, settings_of
+from dncbench.entry import Entry
 from dncbench.errors import NotApplicableError, UnknownNameError, nearest
 from dncbench.method import Method
 from dncbench.posterior import SPACES
 from dncbench.problem import Problem
-from dncbench.registry import Entry
 from dncbench.splits import parse_scheme
 from dncbench.storage.identity import Identity, Named, Terms
 from dncbench.storage.records import SCORED, Records, contradicts

@@ -12,12 +12,12 @@ from jaxtyping import Float, PRNGKeyArray
 from dncbench.budget import Budget
 from dncbench.configure import settings_of
 from dncbench.draws import Draws
+from dncbench.entry import Entry
 from dncbench.errors import ContractError, DrawsError, NotApplicableError
 from dncbench.method import Method, Shard
 from dncbench.posterior import Density, Posterior, values_and_scores, weights
 from dncbench.precision import derive_key
 from dncbench.problem import Data, Problem, Split, load_data
-from dncbench.registry import Entry
 from dncbench.running.cache_keys import (
     data_key,
     described_kind,

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from dncbench import registry
+from dncbench.entry import Entry
 from dncbench.errors import DncbenchError, DrawsError
 from dncbench.metrics.sample import Sample, read
 from dncbench.posterior import Density, values_and_scores
 from dncbench.problem import Data, Problem
-from dncbench.registry import Entry
 from dncbench.space import Codes, Real, Space
 from dncbench.storage.cache import Cache
 from dncbench.storage.contents import METRIC

@@ -49,7 +49,7 @@ class Reference:
         blocks: (B, N, ...) draws in the problem's space; a random partition into B sets of N.
         embedded: (B, N, p) the points that they stand for: natural parameters θ, for
             continuous ones.
-        ess: how many independent draws one block is worth (:func:`worth_of_a_block`).
+        ess: how many independent draws one block is worth (:func:`block_ess`).
         certificate: ``grade``, ``checks``, and the sentences of those that failed; plain
             JSON values.
         log_probs: (K,) exact log probabilities of all objects of a finite support, or None.
@@ -227,7 +227,7 @@ def _in_blocks(
     num_draws = shape[0] * shape[1]
     pool = problem.space.check(arrays["pool"], num_draws, "an earlier run")
     embedded = problem.space.embed(pool)
-    ess = worth_of_a_block(info["independent"], *shape)
+    ess = block_ess(info["independent"], *shape)
     certificate = info["certificate"]
     for check in certificate["checks"]:
         Check(**check)
@@ -240,7 +240,7 @@ def _in_blocks(
     )
 
 
-def worth_of_a_block(independent: float, num_blocks: int, num_draws: int) -> float:
+def block_ess(independent: float, num_blocks: int, num_draws: int) -> float:
     """How many independent draws a random subset of a pool is worth.
 
     The mean of N of the B N draws of a pool that is worth E differs from the pool's mean by a

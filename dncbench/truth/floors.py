@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from dncbench.entry import Entry
 from dncbench.errors import DncbenchError
 from dncbench.metrics.sample import Sample, read
-from dncbench.registry import Entry
 from dncbench.storage.cache import Cache
 from dncbench.storage.contents import NOISE_FLOOR
 

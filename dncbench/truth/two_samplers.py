@@ -88,7 +88,7 @@ def certify(
     resolution = required_resolution(budget)
     (nuts,) = draws.info["diagnostics"]
     nuts_chains = draws.by_chain(0)
-    asked = _left_by(nuts_chains, resolution)
+    asked = _remaining_resolution(nuts_chains, resolution)
     chains, log_densities, second = tempered(density, key_second, asked, told)
     assert draws.log_density is not None
     nuts_log_densities = draws.log_density[0].reshape(nuts_chains.shape[:2])
@@ -106,7 +106,7 @@ def certify(
     return Truth(draws.values[0], nuts["min_ess_bulk"], None, checks, "B")
 
 
-def _left_by(nuts_chains: Float[np.ndarray, "C T d"], resolution: float) -> float:
+def _remaining_resolution(nuts_chains: Float[np.ndarray, "C T d"], resolution: float) -> float:
     """The second sampler's largest error of a mean, in posterior sds, if NUTS has its own."""
     error = np.max(diagnostics.mcse(nuts_chains, "mean") / nuts_chains.std((0, 1)))
     left = resolution**2 - float(error) ** 2
@@ -205,7 +205,7 @@ def _second_checks(second: dict[str, Any]) -> tuple[Check, ...]:
             "second sampler: log evidence of the weights",
             second["log_evidence_of_weights"],
             None,
-            "lower where particles lagged behind the temperature",
+            "off where particles lagged behind the temperature",
         ),
         Check(
             "second sampler: two runs' log evidence apart in standard errors",

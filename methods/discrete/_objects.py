@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dncbench.draws import Arrays
+from dncbench.draws import Arrays, categorical
 from dncbench.errors import NotApplicableError
 from dncbench.method import Shard
 from dncbench.stategraph.sites import Sites
@@ -57,6 +57,12 @@ def log_rewards(shard: Shard) -> Float[Array, " K"]:
     return jax.vmap(shard.density)(jnp.arange(num_objects(shard.problem)))
 
 
+def own_draws(shard: Shard) -> Message:
+    """A client's draws as they are."""
+    assert shard.values is not None
+    return Message(shard.values.astype(jnp.int32), shard.problem)
+
+
 def counts(codes: Int[Array, " T"], size: int) -> Float[Array, " K"]:
     """How often each object is among the draws."""
     return jnp.zeros(size).at[codes].add(1.0)
@@ -67,6 +73,4 @@ def drawn(
 ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
     """Draws of a law that is known up to a factor, and the law itself."""
     log_probs = jax.nn.log_softmax(log_scores)
-    below = jnp.cumsum(jnp.exp(log_probs))
-    places = jnp.searchsorted(below, jax.random.uniform(key, (num_draws,)) * below[-1])
-    return jnp.minimum(places, len(below) - 1), {"log_probs": log_probs}
+    return categorical(key, log_probs, num_draws), {"log_probs": log_probs}

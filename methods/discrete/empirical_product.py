@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from dncbench.method import Method, Shard
-from dncbench.methods.discrete._objects import Message, counts, drawn, num_objects
+from dncbench.methods.discrete._objects import Message, counts, drawn, num_objects, own_draws
 from dncbench.registry import register_method
 
 
@@ -28,8 +28,7 @@ class EmpiricalProduct(Method):
 
     def fit(self, shard: Shard, key: PRNGKeyArray) -> Message:
         """The draws."""
-        assert shard.values is not None
-        return Message(shard.values.astype(jnp.int32), shard.problem)
+        return own_draws(shard)
 
     def merge(
         self, messages: Message, key: PRNGKeyArray, num_draws: int

@@ -9,7 +9,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dncbench.draws import evenly
 from dncbench.errors import UnknownNameError
 from dncbench.method import Method, Shard
-from dncbench.methods.discrete._objects import Message, counts, drawn, num_objects, sites_of
+from dncbench.methods.discrete._objects import (
+    Message,
+    counts,
+    drawn,
+    num_objects,
+    own_draws,
+    sites_of,
+)
 from dncbench.registry import register_method
 from dncbench.stategraph.sites import Sites
 
@@ -47,8 +54,7 @@ class KernelProduct(Method):
 
     def fit(self, shard: Shard, key: PRNGKeyArray) -> Message:
         """The draws."""
-        assert shard.values is not None
-        return Message(shard.values.astype(jnp.int32), shard.problem)
+        return own_draws(shard)
 
     def merge(
         self, messages: Message, key: PRNGKeyArray, num_draws: int

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy.special import log_softmax
 
-from dncbench.draws import Arrays, Check, Draws, Truth
+from dncbench.draws import Arrays, Check, Draws, Truth, categorical
 from dncbench.problem import Data, Problem, Split
 from dncbench.space import Codes, Space
 from dncbench.stategraph.environment import Environment
@@ -99,40 +100,29 @@ class Enumerated(Problem):
         """Independent draws of every shard's enumerated law."""
         table = np.asarray(self.density(data, split, kind, self.space).table)
         keys = jax.random.split(key, split.num_shards)
-        codes = [draw(normalised(row), k, num_draws) for row, k in zip(table, keys, strict=True)]
+        codes = [
+            categorical(k, log_softmax(row), num_draws) for row, k in zip(table, keys, strict=True)
+        ]
         values = np.stack(codes)
         return Draws(values, np.take_along_axis(table, values, axis=1))
 
     def truth(self, data: Data, key: PRNGKeyArray, num_draws: int) -> Truth:
         """The enumerated law, and independent draws of it."""
-        log_probs = normalised(self.log_rewards(data, self.whole(data))[0])
+        log_probs = log_softmax(self.log_rewards(data, self.whole(data))[0])
         checks = (
             Check("objects enumerated", self.graph.num_objects),
             Check("entropy", entropy(log_probs), where="nats"),
             Check("entropy of the flat law", float(np.log(len(log_probs))), where="nats"),
             *self.told(data),
         )
-        return Truth(draw(log_probs, key, num_draws), num_draws, log_probs, checks)
-
-
-def normalised(log_rewards: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
-    """Log probabilities."""
-    shifted = log_rewards - log_rewards.max()
-    return np.asarray(shifted - np.log(np.sum(np.exp(shifted))))
+        return Truth(
+            np.asarray(categorical(key, log_probs, num_draws)), num_draws, log_probs, checks
+        )
 
 
 def entropy(log_probs: Float[np.ndarray, " K"]) -> float:
     """In nats."""
     return float(-np.sum(np.exp(log_probs) * log_probs))
-
-
-def draw(
-    log_probs: Float[np.ndarray, " K"], key: PRNGKeyArray, num_draws: int
-) -> Int[np.ndarray, " N"]:
-    """Independent draws, by inverting the distribution function."""
-    below = np.cumsum(np.exp(log_probs))
-    found = np.searchsorted(below, np.asarray(jax.random.uniform(key, (num_draws,))) * below[-1])
-    return np.minimum(found, len(below) - 1)
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.special import log_softmax
 
 from dncbench.draws import Arrays, Check
 from dncbench.problem import Data
 from dncbench.problems import _banana
-from dncbench.problems.discrete._enumerated import Enumerated, normalised
+from dncbench.problems.discrete._enumerated import Enumerated
 from dncbench.problems.discrete._grid import Grid
 from dncbench.registry import register_problem
 from dncbench.stategraph.sites import Sites
@@ -90,8 +91,8 @@ class BananaGrid(Enumerated):
             return jnp.sum(self._log_likelihoods(data.train, points), 0) + self._log_prior(points)
 
         masses = np.asarray(jax.nn.logsumexp(jax.lax.map(at, within), axis=0))
-        centres = normalised(self.log_rewards(data, self.whole(data))[0])
-        gap = 0.5 * float(np.abs(np.exp(normalised(masses)) - np.exp(centres)).sum())
+        centres = log_softmax(self.log_rewards(data, self.whole(data))[0])
+        gap = 0.5 * float(np.abs(np.exp(log_softmax(masses)) - np.exp(centres)).sum())
         return (Check("tv from the posterior's mass in the cells", gap),)
 
     def coordinates(self) -> tuple[tuple[str, ...], Float[np.ndarray, "K p"]]:

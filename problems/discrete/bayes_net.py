@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.special import log_softmax
 
 from dncbench.draws import Arrays, Check
 from dncbench.problem import Data
-from dncbench.problems.discrete._enumerated import Enumerated, normalised
+from dncbench.problems.discrete._enumerated import Enumerated
 from dncbench.problems.discrete._structures import AddingEdges, graph_scores, local_scores
 from dncbench.registry import register_problem
 from dncbench.stategraph.sites import Sites
@@ -69,8 +70,8 @@ class BayesNet(Enumerated):
     def told(self, data: Data) -> tuple[Check, ...]:
         """How far the product of the clients' posteriors is from the posterior of all rows."""
         rows = np.asarray(data.train["x"]).reshape(-1, self.num_nodes)
-        pooled = normalised(graph_scores(self._graphs(), local_scores(rows)))
-        product = normalised(self.log_rewards(data, self.whole(data))[0])
+        pooled = log_softmax(graph_scores(self._graphs(), local_scores(rows)))
+        product = log_softmax(self.log_rewards(data, self.whole(data))[0])
         gap = 0.5 * float(np.abs(np.exp(product) - np.exp(pooled)).sum())
         return (Check("tv from the posterior of all rows together", gap),)
 

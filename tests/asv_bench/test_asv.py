@@ -15,6 +15,7 @@ from scipy.stats import chi2, loggamma, norm
 
 from dncbench import registry
 from dncbench.asv_bench import merges, parameters, scoring, shards
+from dncbench.entry import Entry, Kind
 
 FALSE_ALARM = 1e-4  # of each comparison, over all that it compares
 
@@ -43,7 +44,7 @@ def test_asv_finds_nothing_wrong(folder: Path) -> None:
     assert "No problems found" in asv(folder, "check")
 
 
-def shipped(kind: registry.Kind) -> list[registry.Entry]:
+def shipped(kind: Kind) -> list[Entry]:
     """What other tests have registered in this process is none of asv's business."""
     return [entry for entry in registry.entries(kind) if entry.module.startswith("dncbench.")]
 

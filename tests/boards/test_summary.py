@@ -207,7 +207,19 @@ def test_a_board_whose_metrics_are_not_all_there_does_not_break_the_summary() ->
     half[0]["metrics"]["iad@1"] = half[0]["metrics"]["mah@1"]
     found = summarised([*records, *half])
     assert found.boards == ["one", "two"]
-    assert list(found.unranked) == ["three"]
+    assert [title for title, _ in found.unranked] == ["three"]
+
+
+def test_of_two_boards_of_one_title_each_has_its_own_reason() -> None:
+    """Random and in-order splits of a problem are called alike."""
+    records = [
+        *series("alpha", "one", [2.0]),
+        *series("alpha", "two", [4.0]),
+        *series("alpha", "two", [64.0], scheme="in-order")[:2],
+    ]
+    found = summarised(records)
+    assert found.boards == ["one", "two"]
+    assert [title for title, _ in found.unranked] == ["two"]
 
 
 def test_boards_of_other_metrics_are_put_together() -> None:

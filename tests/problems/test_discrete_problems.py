@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from scipy.stats import chi2, multivariate_t
 
 from dncbench import run
@@ -18,7 +19,7 @@ from dncbench.draws import one
 from dncbench.posterior import full_posterior
 from dncbench.precision import derive_key
 from dncbench.problem import Data, load_data
-from dncbench.problems.discrete._enumerated import Enumerated, entropy, normalised
+from dncbench.problems.discrete._enumerated import Enumerated, entropy
 from dncbench.problems.discrete._structures import _marginal, graph_scores, local_scores
 from dncbench.problems.discrete._trees import Joining, nested, site_log_likelihoods
 from dncbench.problems.discrete.phylogenetics import PhylogeneticsDS1
@@ -98,7 +99,7 @@ def test_clients_laws_multiply_to_the_truth(spec: str) -> None:
     problem, data = made(spec)
     for number in range(2):
         split = problem.split(data, "random", jax.random.key(number))
-        product = normalised(problem.log_rewards(data, split).sum(0))
+        product = log_softmax(problem.log_rewards(data, split).sum(0))
         expected = problem.truth(data, jax.random.key(0), 4).log_probs
         np.testing.assert_allclose(product, expected, rtol=1e-9)
 
@@ -111,7 +112,7 @@ def test_draws_are_of_the_density_that_the_clients_have(kind: str) -> None:
     draws = problem.draws(data, split, kind, jax.random.key(1), num)
     power = 4 if kind == "inflated" else 1
     for values, rewards in zip(draws.values, problem.log_rewards(data, split), strict=True):
-        expected = num * np.exp(normalised(power * rewards))
+        expected = num * np.exp(log_softmax(power * rewards))
         counts = np.bincount(values, minlength=len(expected))
         # χ² of what is expected five times at least; the others are one group.
         group = np.where(expected > 5, np.arange(len(expected)), len(expected))
@@ -258,7 +259,7 @@ def test_the_certificate_tells_how_far_clients_are_from_all_rows_together() -> N
     gap = next(check for check in checks if "all rows together" in check.name)
     assert gap.limit is None
     rows = np.asarray(data.train["x"]).reshape(1, -1, 4)
-    pooled = np.exp(normalised(problem.log_terms({"x": rows})[0]))
+    pooled = np.exp(log_softmax(problem.log_terms({"x": rows})[0]))
     product = np.exp(problem.truth(data, jax.random.key(0), 4).log_probs)
     assert gap.value == pytest.approx(0.5 * np.abs(pooled - product).sum(), rel=1e-9)
     # One client alone has all rows, and no gap.

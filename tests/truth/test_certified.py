@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from dncbench import budget, registry
 from dncbench.draws import Check, Truth
+from dncbench.entry import Entry
 from dncbench.errors import ContractError, DrawsError
 from dncbench.metrics.sample import Figure, Sample
 from dncbench.posterior import Density, full_posterior
@@ -308,7 +309,7 @@ def blocks(made: Reference) -> list[Sample]:
     return [Sample(values, made.ess, values) for values in made.blocks]
 
 
-def metrics() -> list[registry.Entry]:
+def metrics() -> list[Entry]:
     return [registry.get("metric", entry.name) for entry in registry.entries("metric")]
 
 
@@ -327,7 +328,7 @@ def test_the_floor_of_mah_is_its_null_law(certified: Reference, cache: Cache) ->
     assert floor["max"] > floor["mean"] + 1.5 * floor["sd"]
 
 
-def counted() -> tuple[registry.Entry, list[tuple[Sample, Sample]]]:
+def counted() -> tuple[Entry, list[tuple[Sample, Sample]]]:
     """A metric that numbers its readings, and what it was asked to read."""
     calls: list[tuple[Sample, Sample]] = []
 
@@ -335,7 +336,7 @@ def counted() -> tuple[registry.Entry, list[tuple[Sample, Sample]]]:
         calls.append((approximation, reference))
         return Figure(float(len(calls)), 0.1)
 
-    return registry.Entry("metric", "count", 1, "Counts.", "test", count), calls
+    return Entry("metric", "count", 1, "Counts.", "test", count), calls
 
 
 def test_floors_are_over_disjoint_subsets_of_the_pool_and_kept(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dncbench import registry
+from dncbench.entry import Entry
 from dncbench.errors import StorageError
 from dncbench.metrics.sample import Figure, Sample
-from dncbench.registry import Entry
 from dncbench.storage.cache import Cache
 from dncbench.truth.floors import Floors, noise_floor
 

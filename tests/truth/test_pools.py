@@ -12,10 +12,10 @@ from scipy.stats import f as f_law
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from dncbench.entry import Entry
 from dncbench.metrics.sample import Figure, Sample
-from dncbench.registry import Entry
 from dncbench.storage.cache import Cache
-from dncbench.truth.certified import worth_of_a_block
+from dncbench.truth.certified import block_ess
 from dncbench.truth.floors import RESOLUTION, noise_floor
 
 BLOCKS, NUM_DRAWS, CHAINS, POOLS = 6, 300, 6, 40
@@ -113,7 +113,7 @@ def test_what_a_block_is_worth(slope: float) -> None:
     # correlated, so that one block of each counts.
     rng = np.random.default_rng(7)
     means = np.stack([shuffled(rng, slope, 4)[0].mean(0) for _ in range(400)])
-    claimed = 1 / worth_of_a_block(worth_of(slope), BLOCKS, NUM_DRAWS)
+    claimed = 1 / block_ess(worth_of(slope), BLOCKS, NUM_DRAWS)
     ratio = np.mean(means**2) / claimed
     # A χ² of 1600 degrees of freedom: 3.5 %. No block is said to be worth more than its draws.
     uncapped = (1 - 1 / BLOCKS) / NUM_DRAWS + 1 / worth_of(slope)
