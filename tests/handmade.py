@@ -10,6 +10,8 @@ import dncbench.methods
 import dncbench.metrics
 import dncbench.problems
 from dncbench import Method, registry
+from dncbench.boards.board import Board, Row
+from dncbench.boards.leaderboard import boards
 from dncbench.storage.records import RECORD_SCHEMA, RULES
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -87,6 +89,28 @@ def failed(method: str, split: int = 0, reason: str = "ValueError: no", **fields
     for absent in ("seconds", "other_load_cores", "bytes_communicated", "num_draws", "shards"):
         del made[absent]
     return made
+
+
+def series_of(
+    method: str, values: list[float], error: float = 1e-9, **fields: Any
+) -> list[dict[str, Any]]:
+    """Records of a method whose ``mah`` has these values, split by split."""
+    return [
+        record(method, split, {"mah@1": value}, error=error, **fields)
+        for split, value in enumerate(values)
+    ]
+
+
+def board_of(records: list[dict[str, Any]]) -> Board:
+    """The one board that the records make."""
+    (board,) = boards(records)
+    return board
+
+
+def row_of(board: Board, method: str) -> Row:
+    """A method's row."""
+    (row,) = [row for row in board.rows if row.method == method]
+    return row
 
 
 def import_shipped() -> None:

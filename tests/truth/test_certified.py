@@ -1,6 +1,5 @@
 """Certified references: against quadrature, and a certificate that can be failed."""
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from dncbench import budget, registry
 from dncbench.draws import Check, Truth
 from dncbench.entry import Entry
 from dncbench.errors import ContractError, DrawsError
-from dncbench.metrics.sample import Figure, Sample
+from dncbench.metrics.sample import Sample
 from dncbench.posterior import Density, full_posterior
 from dncbench.precision import derive_key
 from dncbench.problem import Data, Problem, load_data
@@ -26,7 +25,7 @@ from dncbench.storage.cache import Cache
 from dncbench.truth import floors
 from dncbench.truth.certified import Reference, reference
 from dncbench.truth.floors import noise_floor
-from dncbench.truth.two_samplers import agreement, settings_for
+from dncbench.truth.two_samplers import settings_for
 
 FALSE_ALARM = 1e-4
 SMOKE = budget.get("smoke")
@@ -266,42 +265,6 @@ def test_a_problem_that_nobody_can_sample_must_know_its_truth(tmp_path: Path) ->
         reference(Unknown(), {"id": "mine"}, Data(), jax.random.key(0), SMOKE, Cache(tmp_path))
 
 
-# ---------------------------------------------------------------- two samplers
-
-
-NAMES = ("first", "second", "third")
-
-
-def independent(seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
-    draws = np.random.default_rng(seed).standard_normal((8, 500, 3)) * [1e-3, 1.0, 50.0]
-    return draws * [1.0, 1.0, scale] + [0.0, shift, 454.0]
-
-
-def test_samplers_of_one_law_agree() -> None:
-    # A false alarm has probability 1e-3; the resolution is that of 4000 against 4000 draws.
-    verdict = agreement(independent(1), independent(2), NAMES)
-    assert verdict["largest_z"] < verdict["threshold_z"]
-    assert verdict["threshold_z"] == pytest.approx(norm.isf(1e-3 / 24))
-    # An ESS of 4000 is itself an estimate, good to about a tenth.
-    assert verdict["resolution_sds"] == pytest.approx(np.sqrt(2 / 4000), rel=0.15)
-
-
-@pytest.mark.parametrize(
-    ("seed", "shift", "scale", "where"),
-    [(3, 0.15, 1.0, "mean of second"), (4, 0.0, 1.12, "sd of third")],
-)
-def test_samplers_of_two_laws_disagree(seed: int, shift: float, scale: float, where: str) -> None:
-    # Shifts of 6.7 and 7.2 standard errors, sqrt(2/4000) of a mean and sqrt(1/4000) of a log sd.
-    verdict = agreement(independent(1), independent(seed, shift, scale), NAMES)
-    assert verdict["largest_z"] > verdict["threshold_z"]
-    assert verdict["largest_z_at"] == where
-
-
-def test_chains_that_have_not_met_resolve_nothing() -> None:
-    stuck = independent(5) + 3.0 * np.arange(8)[:, None, None] * [1e-3, 1.0, 50.0]
-    assert agreement(independent(1), stuck, NAMES)["resolution_sds"] > 0.05
-
-
 # ---------------------------------------------------------------- floors
 
 
@@ -326,79 +289,6 @@ def test_the_floor_of_mah_is_its_null_law(certified: Reference, cache: Cache) ->
     assert floor["sd"] == pytest.approx(unit * np.sqrt(2 - np.pi / 2), rel=4 * 0.075)
     assert 0.04 < floor["standard_error"] / floor["mean"] <= floors.RESOLUTION
     assert floor["max"] > floor["mean"] + 1.5 * floor["sd"]
-
-
-def counted() -> tuple[Entry, list[tuple[Sample, Sample]]]:
-    """A metric that numbers its readings, and what it was asked to read."""
-    calls: list[tuple[Sample, Sample]] = []
-
-    def count(approximation: Sample, reference: Sample) -> Figure:
-        calls.append((approximation, reference))
-        return Figure(float(len(calls)), 0.1)
-
-    return Entry("metric", "count", 1, "Counts.", "test", count), calls
-
-
-def test_floors_are_over_disjoint_subsets_of_the_pool_and_kept(tmp_path: Path) -> None:
-    entry, calls = counted()
-    draws = np.random.default_rng(7).standard_normal((3, SMOKE.num_draws, 2))  # none twice
-    cache, made = Cache(tmp_path), [Sample(values, 1200.0, values) for values in draws]
-    read = lambda: noise_floor(  # noqa: E731
-        made, made[0], [entry], IDENTITY, cache, headline=("count",)
-    ).levels["count@1"]
-    first = read()
-    # Numbers 1 to R have a relative standard error of 1 / sqrt(3 R): 134 of them for 5 %.
-    number = len(calls)
-    assert 130 <= number <= 136
-    assert (first["mean"], first["max"]) == ((number + 1) / 2, number)
-    assert first["standard_error"] == pytest.approx(first["sd"] / np.sqrt(number))
-    pool = {row.tobytes() for row in draws.reshape(-1, 2)}
-    seen = set()
-    for pair in calls:
-        rows = [row.tobytes() for each in pair for row in each.values]
-        assert len(set(rows)) == len(rows) == 2 * SMOKE.num_draws
-        assert pool.issuperset(rows)
-        assert all(each.eta is not None for each in pair)
-        np.testing.assert_array_equal(pair[0].values, pair[0].eta)  # one row of one draw
-        seen.add(frozenset(rows[: SMOKE.num_draws]))
-    assert len(seen) == number
-    assert read() == first
-    assert len(calls) == number
-
-
-def test_metrics_that_decide_no_ranks_are_read_as_often_as_blocks_have_pairs(
-    tmp_path: Path,
-) -> None:
-    entry, calls = counted()
-    made = [Sample(np.eye(4)[:, :2] + block, 4.0) for block in range(5)]
-    floor = noise_floor(made, made[0], [entry], IDENTITY, Cache(tmp_path)).levels["count@1"]
-    assert len(calls) == floor["max"] == 10
-    assert floor["standard_error"] == pytest.approx(floor["sd"] / np.sqrt(10))
-
-
-def test_against_an_exact_law_every_block_is_read_once(tmp_path: Path) -> None:
-    rng, law = np.random.default_rng(8), np.array([0.2, 0.3, 0.5])
-    made = [
-        Sample(codes[:, None].astype(float), 1200.0, codes=codes)
-        for codes in rng.choice(3, (4, 1200), p=law)
-    ]
-    truth = dataclasses.replace(made[0], law=law)
-    entry, calls = counted()
-    entry = dataclasses.replace(entry, reads=("codes",))
-    floor = noise_floor(made, truth, [entry], IDENTITY, Cache(tmp_path)).levels["count@1"]
-    sd = np.sqrt(5 / 3)
-    assert floor == {
-        "mean": 2.5,
-        "sd": pytest.approx(sd),
-        "max": 4.0,
-        "standard_error": pytest.approx(sd / 2),
-    }
-    assert [(a, f) for a, f in calls] == [(one, truth) for one in made]
-    # A metric of points does not know the law: for it the blocks are held against each other.
-    entry, calls = counted()
-    noise_floor(made, truth, [entry], IDENTITY | {"points": True}, Cache(tmp_path))
-    assert len(calls) == 6  # of four blocks
-    assert all(truth not in pair for pair in calls)
 
 
 # ---------------------------------------------------------------- cache

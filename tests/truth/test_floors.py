@@ -1,11 +1,13 @@
 """Noise floors: a metric that fails costs its own floor alone, and so does a store that fails."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dncbench import registry
+from dncbench import budget, registry
 from dncbench.entry import Entry
 from dncbench.errors import StorageError
 from dncbench.metrics.sample import Figure, Sample
@@ -13,6 +15,7 @@ from dncbench.storage.cache import Cache
 from dncbench.truth.floors import Floors, noise_floor
 
 IDENTITY = {"id": "made@1"}
+SMOKE = budget.get("smoke")
 
 
 def blocks(width: float = 1.0) -> list[Sample]:
@@ -109,3 +112,79 @@ def test_readings_that_are_none_are_set_aside(tmp_path, monkeypatch, capsys, kep
         cache.put("floors", {}, {"values": kept}, {})
     assert floors(cache, *shipped("mah")) == expected
     assert "is damaged" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- what is read
+
+
+def counted() -> tuple[Entry, list[tuple[Sample, Sample]]]:
+    """A metric that numbers its readings, and what it was asked to read."""
+    calls: list[tuple[Sample, Sample]] = []
+
+    def count(approximation: Sample, reference: Sample) -> Figure:
+        calls.append((approximation, reference))
+        return Figure(float(len(calls)), 0.1)
+
+    return Entry("metric", "count", 1, "Counts.", "test", count), calls
+
+
+def test_floors_are_over_disjoint_subsets_of_the_pool_and_kept(tmp_path: Path) -> None:
+    entry, calls = counted()
+    draws = np.random.default_rng(7).standard_normal((3, SMOKE.num_draws, 2))  # none twice
+    cache, made = Cache(tmp_path), [Sample(values, 1200.0, values) for values in draws]
+    read = lambda: noise_floor(  # noqa: E731
+        made, made[0], [entry], IDENTITY, cache, headline=("count",)
+    ).levels["count@1"]
+    first = read()
+    # Numbers 1 to R have a relative standard error of 1 / sqrt(3 R): 134 of them for 5 %.
+    number = len(calls)
+    assert 130 <= number <= 136
+    assert (first["mean"], first["max"]) == ((number + 1) / 2, number)
+    assert first["standard_error"] == pytest.approx(first["sd"] / np.sqrt(number))
+    pool = {row.tobytes() for row in draws.reshape(-1, 2)}
+    seen = set()
+    for pair in calls:
+        rows = [row.tobytes() for each in pair for row in each.values]
+        assert len(set(rows)) == len(rows) == 2 * SMOKE.num_draws
+        assert pool.issuperset(rows)
+        assert all(each.eta is not None for each in pair)
+        np.testing.assert_array_equal(pair[0].values, pair[0].eta)  # one row of one draw
+        seen.add(frozenset(rows[: SMOKE.num_draws]))
+    assert len(seen) == number
+    assert read() == first
+    assert len(calls) == number
+
+
+def test_metrics_that_decide_no_ranks_are_read_as_often_as_blocks_have_pairs(
+    tmp_path: Path,
+) -> None:
+    entry, calls = counted()
+    made = [Sample(np.eye(4)[:, :2] + block, 4.0) for block in range(5)]
+    floor = noise_floor(made, made[0], [entry], IDENTITY, Cache(tmp_path)).levels["count@1"]
+    assert len(calls) == floor["max"] == 10
+    assert floor["standard_error"] == pytest.approx(floor["sd"] / np.sqrt(10))
+
+
+def test_against_an_exact_law_every_block_is_read_once(tmp_path: Path) -> None:
+    rng, law = np.random.default_rng(8), np.array([0.2, 0.3, 0.5])
+    made = [
+        Sample(codes[:, None].astype(float), 1200.0, codes=codes)
+        for codes in rng.choice(3, (4, 1200), p=law)
+    ]
+    truth = dataclasses.replace(made[0], law=law)
+    entry, calls = counted()
+    entry = dataclasses.replace(entry, reads=("codes",))
+    floor = noise_floor(made, truth, [entry], IDENTITY, Cache(tmp_path)).levels["count@1"]
+    sd = np.sqrt(5 / 3)
+    assert floor == {
+        "mean": 2.5,
+        "sd": pytest.approx(sd),
+        "max": 4.0,
+        "standard_error": pytest.approx(sd / 2),
+    }
+    assert [(a, f) for a, f in calls] == [(one, truth) for one in made]
+    # A metric of points does not know the law: for it the blocks are held against each other.
+    entry, calls = counted()
+    noise_floor(made, truth, [entry], IDENTITY | {"points": True}, Cache(tmp_path))
+    assert len(calls) == 6  # of four blocks
+    assert all(truth not in pair for pair in calls)
