@@ -66,6 +66,11 @@ def provenance(label: str) -> str:
     return "this project's own" + (f", developed on {places}" if places else "")
 
 
+def marked(label: str) -> str:
+    """A method's label, as tables show it: ``swiss-product (ours)`` for this project's own."""
+    return f"{label} (ours)" if provenance(label) else label
+
+
 def _name(label: str) -> str:
     """A method's name, without settings and correction."""
     return re.split(r"[\[ ]", label)[0]

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 
-from dncbench.boards.notes import provenance, whose
+from dncbench.boards.notes import marked, provenance, whose
 from dncbench.boards.summary import Line, Summary
 from dncbench.boards.tables import latex, markdown, tie_letter
 from dncbench.storage.identity import name_of
@@ -95,7 +95,7 @@ def cells(summary: Summary) -> list[list[str]]:
 def _cells(line: Line) -> list[str]:
     solved = sum(each is not None for each in line.above_floor)
     return [
-        line.method,
+        marked(line.method),
         line.track,
         "-" if line.complete is None else f"{2**line.complete:.3g}",
         f"{2**line.imputed:.3g}{_marks(line)}",

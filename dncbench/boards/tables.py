@@ -134,7 +134,7 @@ def cells(board: Board) -> list[list[str]]:
     """The table as text, the noise floor as its last row."""
     rows = [
         [
-            row.method,
+            notes.marked(row.method),
             row.track,
             *(figure_text(row.scores.get(metric)) for metric in board.metrics),
             *standing_texts(row.overall),

@@ -96,7 +96,7 @@ def test_a_density_that_misses_the_posterior_has_no_rank_but_keeps_its_place():
     assert cells(board)[0][6:8] == ["0.90", "10%"]
 
 
-def test_repetitions_of_a_problem_are_splits_of_oneboard_of():
+def test_repetitions_of_a_problem_are_splits_of_one_board():
     records = []
     for number in range(3):
         for method, value in (("alpha", 1.0), ("beta", 3.0)):

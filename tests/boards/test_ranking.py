@@ -60,13 +60,18 @@ def test_intervals_hold_the_true_rank(splits: int, gap: float) -> None:
     # Monte Carlo errors of 0.03 know nothing of. 100 studies of 6 intervals: where 95 % hold, the
     # share of a study's has an sd of at most 0.22, and its mean one of 0.022.
     rng = np.random.default_rng(splits)
-    held = []
+    held, wide = [], []
     for _ in range(100):
         effects = 0.3 * rng.normal(size=(6, splits)) + rng.normal(size=splits)
         values = {f"m{m}": (gap * m + effects[m]).tolist() for m in range(6)}
         found = standings(resample(figures(values, 0.03)))
         held += [found[f"m{m}"].rank[0] <= m + 1 <= found[f"m{m}"].rank[1] for m in range(6)]
+        wide += [found[f"m{m}"].rank[1] - found[f"m{m}"].rank[0] for m in range(6)]
     assert np.mean(held) > 0.95 - 3 * 0.022
+    # Not by being as wide as can be: Student's t tells two methods apart from a gap of
+    # t sqrt(2/n) 0.3 on, so many ranks on either side.
+    either_side = student_t.ppf(0.975, splits - 1) * np.sqrt(2 / splits) * 0.3 / gap
+    assert np.mean(wide) < min(2 * either_side, 5)
 
 
 def test_equal_methods_are_rarely_told_apart() -> None:
