@@ -5,8 +5,8 @@ what makes a split hard drops out of comparisons. Five splits are few: a bootstr
 means has too small a spread by sqrt((n - 1) / n), and normal quantiles where Student's t
 are due. Both are put right by one factor, exact for normal figures. The figures' own Monte
 Carlo errors are added. One or two splits do not tell how much figures differ between splits,
-which is most of what is to be known: intervals from the Monte Carlo errors alone hold the true
-rank in 40 to 80 of 100 simulated studies. They give no ranks.
+which is most of what is to be known: intervals from the Monte Carlo errors alone miss the true
+rank far too often. They give no ranks.
 """
 
 import functools
