@@ -8,10 +8,10 @@ UNTRUSTED = 0.7
 EQUAL_SHARE = 0.99
 """An effective share above which the ratios are equal to all purposes, whatever k-hat is."""
 
-LOW_SHARE = 0.5
+LOW_SHARE = 0.9
 """An effective share below which the merge's density is visibly off, whatever k-hat is.
 
-Of Gaussians of one covariance it is exp(-δ²) at a Mahalanobis distance δ: 0.5 at 0.83.
+Of Gaussians of one covariance it is exp(-δ²) at a Mahalanobis distance δ: 0.9 at 0.32.
 """
 
 
