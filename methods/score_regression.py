@@ -36,12 +36,12 @@ from dncbench.methods._learning import learning_curve
 from dncbench.methods._product_density import Space, sample, whitened_product
 from dncbench.methods._ridge_energy import FAMILIES, Energy, initial, train
 from dncbench.registry import register_method
+from dncbench.storage.ratios import LOW_SHARE
 
 _POINTS = 2_000  # merged draws at which the shards answer in the second round
 _LARGE_LOSS = 0.05  # of 1: log-concave shards reach 0.01, a banana stays above 1
 _NO_FIT = 1.0  # as much as a Gaussian's scores hold themselves
 _FAR = 12.0  # whitened units beyond the sqrt(d) of a Gaussian: the surrogate runs off
-_KEEP_FIRST = 0.9  # effective share from which the first round's surrogate needs no other
 
 
 class _Message(NamedTuple):
@@ -238,7 +238,7 @@ class ScoreRegression(Method):
             z, info = sample(total, key_sample, num_draws, dim)
             return own.original(z.astype(float)), info
 
-        draws, info = jax.lax.cond(share > _KEEP_FIRST, first, second)
+        draws, info = jax.lax.cond(share > LOW_SHARE, first, second)
         return draws, info, {"first_round_ess_share": share, "second_loss": loss}
 
 
