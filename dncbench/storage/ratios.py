@@ -11,7 +11,8 @@ EQUAL_SHARE = 0.99
 LOW_SHARE = 0.9
 """An effective share below which the merge's density is visibly off, whatever k-hat is.
 
-From it on a second round keeps the first one's surrogate. Of Gaussians of one covariance it is exp(-δ²) at a Mahalanobis distance δ: 0.9 at 0.32.
+From it on a second round keeps the first one's surrogate. Of Gaussians of one covariance it is
+exp(-δ²) at a Mahalanobis distance δ: 0.9 at 0.32.
 """
 
 
