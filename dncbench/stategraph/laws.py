@@ -4,6 +4,9 @@ A policy is an array (n, A) of log probabilities of edges. Everything is in log 
 JAX, and can be differentiated. Probabilities of allowed actions must be positive.
 """
 
+import functools
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -89,23 +92,22 @@ def log_flows(
         log_weights: (n, A), of edges.
         log_rewards: (K,), of objects.
     """
-    is_complete = ~_any(graph)[:, 0]
-    ends = jnp.zeros(graph.num_states).at[graph.complete].set(jnp.asarray(log_rewards))
-    child, allowed = _padded(graph, graph.child), _padded(graph, graph.allowed | ~_any(graph))
-    ends, done = (_padded(graph, table) for table in (ends, is_complete))
-    weights = _padded(graph, jnp.where(graph.allowed, log_weights, 0.0))
+    return _towards_objects(graph, log_weights, log_rewards, jax.nn.logsumexp)
 
-    def layer(found: Array, start: Array) -> tuple[Array, None]:
-        # Beyond its own layer a window computes again what it finds.
-        parts = (child, allowed, weights, ends, done)
-        to, there, weight, end, stop = (_window(graph, table, start) for table in parts)
-        onward = jax.nn.logsumexp(weight + found[to], axis=1, where=there)
-        values = jnp.where(stop, end, onward)
-        return jax.lax.dynamic_update_slice(found, values, (start,)), None
 
-    found = jnp.zeros(graph.num_states + graph.width)
-    backwards = jnp.array(graph.starts[:-1][::-1])
-    return jax.lax.scan(layer, found, backwards)[0][: graph.num_states]
+@eqx.filter_jit
+def largest_sum(
+    graph: StateGraph, edges: Edges, ends: Float[Array | np.ndarray, " K"]
+) -> Float[Array, ""]:
+    """The largest sum over a trajectory's edges and its object, of all trajectories.
+
+    Args:
+        graph: of n states and A actions, with K objects.
+        edges: (n, A).
+        ends: (K,), of objects.
+    """
+    largest = functools.partial(jnp.max, initial=-jnp.inf)
+    return _towards_objects(graph, edges, ends, largest)[0]
 
 
 @eqx.filter_jit
@@ -166,6 +168,32 @@ def aggregated_policy(
     weights = own + jnp.sum(jnp.asarray(log_forwards) - jnp.asarray(clients), axis=0)
     flows = log_flows(graph, weights, jnp.zeros(graph.num_objects))
     return policy_of_flows(graph, weights, flows)
+
+
+def _towards_objects(
+    graph: StateGraph,
+    weights: Edges,
+    ends: Float[Array | np.ndarray, " K"],
+    over: Callable[..., Array],
+) -> Float[Array, " n"]:
+    """V(x) = ends of x; V(s) = over all s' that s leads to: weight(s → s') + V(s')."""
+    is_complete = ~_any(graph)[:, 0]
+    all_ends = jnp.zeros(graph.num_states).at[graph.complete].set(jnp.asarray(ends))
+    child, allowed = _padded(graph, graph.child), _padded(graph, graph.allowed | ~_any(graph))
+    all_ends, done = (_padded(graph, table) for table in (all_ends, is_complete))
+    padded = _padded(graph, jnp.where(graph.allowed, weights, 0.0))
+
+    def layer(found: Array, start: Array) -> tuple[Array, None]:
+        # Beyond its own layer a window computes again what it finds.
+        parts = (child, allowed, padded, all_ends, done)
+        to, there, weight, end, stop = (_window(graph, table, start) for table in parts)
+        onward = over(weight + found[to], axis=1, where=there)
+        values = jnp.where(stop, end, onward)
+        return jax.lax.dynamic_update_slice(found, values, (start,)), None
+
+    found = jnp.zeros(graph.num_states + graph.width)
+    backwards = jnp.array(graph.starts[:-1][::-1])
+    return jax.lax.scan(layer, found, backwards)[0][: graph.num_states]
 
 
 # ---------------------------------------------------------------- windows

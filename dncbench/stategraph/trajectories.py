@@ -6,10 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from dncbench.errors import NotApplicableError
 from dncbench.stategraph.graph import StateGraph
+from dncbench.stategraph.moves import Moves
 
 MOST_TRAJECTORIES = 100_000
 
@@ -18,19 +19,19 @@ class Trajectories(NamedTuple):
     """N complete trajectories, padded at their ends.
 
     Attributes:
-        states: (T, N) the state before each action.
+        states: (T, N, ...) the state before each action.
         actions: (T, N) what was done.
         moved: (T, N) False where the object was complete already.
-        last: (N,) the complete states.
+        last: (N, ...) the complete states.
     """
 
-    states: Int[Array | np.ndarray, "T N"]
+    states: Shaped[Array | np.ndarray, "T N ..."]
     actions: Int[Array | np.ndarray, "T N"]
     moved: Bool[Array | np.ndarray, "T N"]
-    last: Int[Array | np.ndarray, " N"]
+    last: Shaped[Array | np.ndarray, "N ..."]
 
     def along(self, edges: Float[Array | np.ndarray, "n A"]) -> Float[Array, " N"]:
-        """Sums over each trajectory of what belongs to edges, e.g. log probabilities."""
+        """Sums over each trajectory of what belongs to a graph's edges, e.g. log probabilities."""
         return self.add(jnp.asarray(edges)[self.states, self.actions])
 
     def add(self, terms: Float[Array, "T N"]) -> Float[Array, " N"]:
@@ -39,33 +40,31 @@ class Trajectories(NamedTuple):
 
 
 def roll_out(
-    graph: StateGraph,
-    log_policy: Callable[[Int[Array, " N"]], Float[Array, "N A"]],
+    moves: Moves,
+    policy: Callable[[Shaped[Array, "N ..."]], Float[Array, "N A"]],
     key: PRNGKeyArray,
     num: int,
 ) -> Trajectories:
     """Trajectories of a policy, all of them in step.
 
     Args:
-        graph: of A actions.
-        log_policy: from states (N,) to unnormalised log probabilities (N, A) of their actions;
-            those that are not allowed are masked here.
+        moves: of the task.
+        policy: from N states to probabilities (N, A) of their actions, up to a factor for each
+            state, float32; those that are not allowed are masked here.
         key: random key.
         num: N.
     """
-    child, allowed = jnp.asarray(graph.child), jnp.asarray(graph.allowed)
+    # All numbers at once: a generator inside the loop takes far longer to compile.
+    uniform = jax.random.uniform(key, (moves.num_steps, num), jnp.float32)
 
-    def step(states: Array, key: PRNGKeyArray) -> tuple[Array, tuple[Array, Array, Array]]:
-        can = allowed[states]
-        moved = can.any(1)
-        scores = jnp.where(can, log_policy(states), -jnp.inf)
-        actions = jax.random.categorical(key, jnp.where(moved[:, None], scores, 0.0))
-        return child[states, actions], (states, actions, moved)
+    def step(states: Array, uniform: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        can = moves.allowed(states)
+        below = jnp.cumsum(jnp.where(can, policy(states), 0.0), axis=1)
+        # The first that is exceeded: one of positive probability. Of a complete state, action 0.
+        actions = jnp.argmax(below > uniform[:, None] * below[:, -1:], axis=1).astype(jnp.int32)
+        return moves.step(states, actions), (states, actions, can.any(1))
 
-    start = jnp.zeros(num, dtype=graph.child.dtype)
-    last, (states, actions, moved) = jax.lax.scan(
-        step, start, jax.random.split(key, graph.num_steps)
-    )
+    last, (states, actions, moved) = jax.lax.scan(step, moves.start(num), uniform)
     return Trajectories(states, actions, moved, last)
 
 

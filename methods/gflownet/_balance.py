@@ -29,3 +29,12 @@ def contrastive_loss(residuals: Float[Array, " N"]) -> Float[Array, ""]:
     4 ∇ KL(p_F || p_B R / Z): da Silva et al. (2024), Theorem 3.7, with the constant.
     """
     return 2.0 * jnp.var(residuals, ddof=1)
+
+
+def detailed_loss(residuals: Float[Array, "T N"], moved: Float[Array, "T N"]) -> Float[Array, ""]:
+    """Mean over steps of squared residuals: log F(s) + log p_F - log F(s') - log p_B.
+
+    F is the flow through a state, R(x) of an object: detailed balance, Bengio et al. (2021). The
+    modified form, where all states but the first could be stopped in, is Deleu et al. (2022)'s.
+    """
+    return jnp.sum(jnp.where(moved, residuals**2, 0.0)) / jnp.maximum(jnp.sum(moved), 1)
