@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dncbench.errors import NotApplicableError, UnknownNameError, nearest
 from dncbench.method import Method, Shard
 from dncbench.methods._learning import in_stretches
-from dncbench.methods.discrete._objects import log_rewards
+from dncbench.methods.discrete._objects import drawn, log_rewards
 from dncbench.methods.gflownet._policy import Network
 from dncbench.methods.gflownet._training import LOSSES, STEPWISE, LogReward, Plan, train
 from dncbench.stategraph.graph import StateGraph
@@ -107,7 +107,7 @@ class GFlowNet(Method):
         """A network trained on log rewards, and its losses."""
         moves = moves_of(problem)
         if self.loss == "modified":
-            _check_stops(moves)
+            check_stops(moves)
         start, key = jax.random.split(key)
         reward = lookup(moves, table)
         network, losses = train(
@@ -130,6 +130,14 @@ class GFlowNet(Method):
     def evaluations(self, num_shards: int, steps: int | None = None) -> int:
         """Rewards that the clients look up in training, all together."""
         return num_shards * self.batch * (self.steps if steps is None else steps)
+
+
+def law_of(
+    log_probs: Float[Array, " K"], key: PRNGKeyArray, num_draws: int
+) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
+    """Draws of an exact law; the law, and its density at them."""
+    codes, info = drawn(log_probs, key, num_draws)
+    return codes, info | {"log_density": info["log_probs"][codes]}
 
 
 def moves_of(problem: Any) -> Tabulated:
@@ -189,7 +197,7 @@ def _range(graph: StateGraph, terms: Array, ends: Array) -> Float[Array, ""]:
     return largest_sum(graph, terms, ends) + largest_sum(graph, -terms, -ends)
 
 
-def _check_stops(moves: Tabulated) -> None:
+def check_stops(moves: Tabulated) -> None:
     """Modified detailed balance needs a stop, the last action, in every incomplete state.
 
     Raises:

@@ -3,42 +3,46 @@
 da Silva et al. (2024). Each client trains a GFlowNet on its own reward and sends the network. The
 server trains another one until its trajectories are balanced against what the clients' policies
 say of them (aggregating balance): their rewards and data are not asked for. Three ways to get
-from the clients' networks to a law, which tell apart where errors come from.
+from the clients' networks to a law, which tell apart where errors come from:
+
+- ``ep-gflownet``, the paper's: the law of the server's trained policy;
+- ``ep-gflownet-is``: its trajectories, weighted by how far each is from balance, which mends what
+  the server's training left;
+- ``ep-gflownet-exact``: where training would end, by dynamic programming over the state graph. What
+  is wrong with it is wrong with the clients.
 
 When it fails: the product concentrates where single clients put little mass, and a client that is
-accurate in total variation may be far off there; ``failure_bound`` sees it, and so does
-``ep-gflownet-exact``, whose error is the clients' alone.
+accurate in total variation may be far off there. ``failure_bound`` in a record, Theorem 3.4's
+bound of the divergence in both directions, sees it; total variation of the clients does not.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from dncbench.draws import categorical
+from dncbench.draws import systematic
+from dncbench.merging.importance import smooth
 from dncbench.method import Shard
 from dncbench.methods._learning import in_stretches, learning_curve
-from dncbench.methods.gflownet._clients import GFlowNet, Sent, edges, moves_of
+from dncbench.methods.gflownet._clients import GFlowNet, Sent, edges, law_of, moves_of
 from dncbench.methods.gflownet._policy import Network
 from dncbench.methods.gflownet._training import train
 from dncbench.registry import register_method
-from dncbench.stategraph.laws import aggregated_policy, forward_policy, log_law
+from dncbench.stategraph.laws import aggregated_policy, log_law
 from dncbench.stategraph.moves import Tabulated
 from dncbench.stategraph.trajectories import Trajectories, roll_out
 
 _JUDGED = 4096  # trajectories by which the server's balance is judged
+_PROPOSALS = 5  # trajectories that are weighted for each draw that is wanted
+
+Draws = tuple[Int[Array, " num_draws"], dict[str, Any]]
 
 
-def _codes(
-    log_probs: Float[Array, " K"], key: PRNGKeyArray, num_draws: int
-) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
-    log_probs = jax.nn.log_softmax(log_probs)
-    return categorical(key, log_probs, num_draws), {"log_probs": log_probs}
-
-
-class _Merge(GFlowNet):
-    """Clients as in the paper."""
+class _Clients(GFlowNet):
+    """The clients' part, and what is recorded of them."""
 
     cites: ClassVar = ("dasilva2024",)
 
@@ -47,63 +51,140 @@ class _Merge(GFlowNet):
         return self.client(shard, key)
 
     def told(self, messages: Sent) -> dict[str, Any]:
-        """What is recorded of the clients."""
+        """Errors of the clients, and what they cost."""
         client = messages.client
         return {
-            "client_tv": jnp.mean(client.distance),
-            "client_tv_worst": jnp.max(client.distance),
+            "client_tv": client.distance,
             "failure_bound": jnp.sum(client.width),
             "reward_evaluations": self.evaluations(len(client.distance)),
             "learning_curve": learning_curve(client.losses),
         }
 
 
-def _ratios(messages: Sent, moves: Tabulated) -> tuple[Float[Array, "S n A"], Float[Array, "S n A"]]:
+def _policies(
+    messages: Sent, moves: Tabulated
+) -> tuple[Float[Array, "S n A"], Float[Array, "S n A"]]:
     """The clients' forward and backward log probabilities of all edges."""
     return jax.lax.map(lambda network: edges(network, moves), messages.client.network)
 
 
-@register_method("ep-gflownet", version=1, small="steps=40,batch=16,width=16")
-class EpGflownet(_Merge):
-    """Clients train GFlowNets alone; a server learns their product by aggregating balance.
+@register_method("ep-gflownet-exact", version=1, small="steps=40,batch=16,width=16")
+class EpGflownetExact(_Clients):
+    """What a server that learns the product of the clients' GFlowNets would end at, computed.
 
-    One message for each client, its network: no reward is evaluated at the server. The law of
-    the server's policy is computed exactly. The module's docstring gives the source and says
-    when it fails.
+    Exact aggregating balance by dynamic programming over all states: its error is the clients'
+    alone. Only where the states can be listed. See the module's docstring.
+    """
+
+    def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:
+        """Draws of the law of the aggregated policy."""
+        graph, moves = messages.problem.graph, moves_of(messages.problem)
+        policy = aggregated_policy(graph, *_policies(messages, moves))
+        codes, info = law_of(log_law(graph, policy), key, num_draws)
+        return codes, info | self.told(messages)
+
+
+class _Trained(NamedTuple):
+    """A server's network, what is recorded of it, and (n, A) log ratios Σ_n log p_F,n / p_B,n."""
+
+    network: Network
+    info: dict[str, Any]
+    log_ratios: Float[Array, "n A"]
+
+
+class _Server(_Clients):
+    """The server's part.
 
     Attributes:
-        server_steps: updates of the server's network, as many times ``steps``.
+        server_steps: how many times ``steps`` the server is updated; an update costs about as
+            much as one of one client.
     """
 
     server_steps: float = 2.0
 
-    def merge(
-        self, messages: Sent, key: PRNGKeyArray, num_draws: int
-    ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
-        """Train the server, and draw from the law of its policy."""
-        network, info, _ = self.server(messages, key)
+    def server(self, messages: Sent, key: PRNGKeyArray) -> _Trained:
+        """Train to aggregating balance with what the clients sent."""
         moves = moves_of(messages.problem)
-        forward = forward_policy(messages.problem.graph, edges(network, moves)[0])
-        codes, law = _codes(log_law(messages.problem.graph, forward), key, num_draws)
-        return codes, info | law
-
-    def server(
-        self, messages: Sent, key: PRNGKeyArray
-    ) -> tuple[Network, dict[str, Any], Float[Array, "n A"]]:
-        """The trained server, what is recorded of it, and the clients' Σ log p_F,n / p_B,n."""
-        moves = moves_of(messages.problem)
-        forwards, backwards = _ratios(messages, moves)
-        sums = jnp.sum(forwards - backwards, axis=0).astype(jnp.float32)
-        start, training, judging = jax.random.split(key, 3)
-        plan = self.plan("contrastive", round(self.server_steps * self.steps))
+        forwards, backwards = _policies(messages, moves)
+        log_ratios = jnp.sum(forwards - backwards, axis=0)
+        narrow = log_ratios.astype(jnp.float32)
+        key_start, key_training = jax.random.split(key)
         network, losses = train(
-            self.network(moves, start), moves, plan, training, lambda path: path.along(sums)
+            self.network(moves, key_start),
+            moves,
+            self.plan("contrastive", round(self.server_steps * self.steps)),
+            key_training,
+            lambda path: path.along(narrow),
         )
+        info = self.told(messages) | {"server_curve": in_stretches(losses)}
+        return _Trained(network, info, log_ratios)
+
+
+def _rolled_out(
+    forward: Float[Array, "n A"], moves: Tabulated, key: PRNGKeyArray, num: int
+) -> Trajectories:
+    policy = jnp.exp(forward).astype(jnp.float32)
+    return roll_out(moves, lambda states: policy[states], key, num)
+
+
+@register_method("ep-gflownet", version=1, small="steps=40,batch=16,width=16")
+class EpGflownet(_Server):
+    """Clients train GFlowNets alone; a server learns their product by aggregating balance.
+
+    One message of each client, its network: the server evaluates no reward. The law of its
+    policy is computed exactly. The module's docstring gives the source and says when it fails.
+    """
+
+    def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:
+        """Train the server; draws of the law of its policy."""
+        key_train, key_draw, key_judge = jax.random.split(key, 3)
+        network, info, log_ratios = self.server(messages, key_train)
+        moves = moves_of(messages.problem)
         forward, backward = edges(network, moves)
-        path = roll_out(moves, lambda states: jnp.exp(forward[states]).astype(jnp.float32), judging, _JUDGED)
-        residual = jnp.std(path.along(forward - backward - sums))
-        info = self.told(messages) | {
-            "aggregating_balance": residual,
-            "server_losses": in_stretches(losses),
-        }
-        return network, info, sums
+        codes, law = law_of(log_law(messages.problem.graph, forward), key_draw, num_draws)
+        path = _rolled_out(forward, moves, key_judge, _JUDGED)
+        balance = {"aggregating_balance": jnp.std(path.along(forward - backward - log_ratios))}
+        return codes, info | law | balance
+
+
+@register_method("ep-gflownet-is", version=1, small="steps=40,batch=16,width=16")
+class EpGflownetIs(_Server):
+    """``ep-gflownet`` whose trajectories are weighted by how far they are from balance.
+
+    Weights Π_n (p_F,n / p_B,n) p_B / p_F of the server's own trajectories, Pareto-smoothed, move
+    its draws to the product of the clients' laws, where its policy reaches: nothing more is asked
+    of the clients. k-hat says whether it does. What is wrong with the clients stays.
+    """
+
+    def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:
+        """Train the server, weigh its trajectories, and resample their objects."""
+        key_train, key_roll, key_resample = jax.random.split(key, 3)
+        network, info, log_ratios = self.server(messages, key_train)
+        moves = moves_of(messages.problem)
+        forward, backward = edges(network, moves)
+        path = _rolled_out(forward, moves, key_roll, _PROPOSALS * num_draws)
+        log_weights = path.along(log_ratios + backward - forward)
+        weights, k_hat, share = _smoothed(log_weights)
+        rows = systematic(key_resample, weights, num_draws)
+        ratios = {"k_hat": k_hat, "ess_share": share, "points": len(log_weights)}
+        ess = jnp.minimum(num_draws, share * len(log_weights))
+        return moves.codes(path.last)[rows], info | {"ess": ess, "weights": ratios}
+
+
+def _smoothed(
+    log_weights: Float[Array, " N"],
+) -> tuple[Float[Array, " N"], Float[Array, ""], Float[Array, ""]]:
+    """Pareto-smoothed weights that sum to one, their k-hat, and what share they are worth."""
+
+    def smoothed(given: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = np.asarray(given)
+        weights, told = smooth(found)
+        if weights is None:  # one outweighs all others
+            weights = (found == found.max()) / np.sum(found == found.max())
+        share = 1.0 / (len(found) * np.sum(weights**2))
+        k_hat = np.inf if told["k_hat"] is None else told["k_hat"]
+        return weights.astype(float), np.asarray(k_hat, float), np.asarray(share, float)
+
+    number = jax.ShapeDtypeStruct((), float)
+    shapes = (jax.ShapeDtypeStruct(log_weights.shape, float), number, number)
+    return jax.pure_callback(smoothed, shapes, log_weights)
