@@ -62,16 +62,18 @@ class GFlowNet(Method):
         batch: trajectories in an update.
         width: units of each of two hidden layers.
         learning_rate: of Adam; falls to a hundredth along a cosine.
-        exploration: probability of a uniform action, at the start; falls to zero.
+        exploration: share of an explorer in the policy at the start, falling to zero. An
+            explorer goes for any object with equal probability: uniform actions would hardly
+            ever get far where stopping is one of them.
     """
 
     loss: str = "contrastive"
     backward: str = "uniform"
-    steps: int = 6000
-    batch: int = 64
+    steps: int = 3000
+    batch: int = 128
     width: int = 64
     learning_rate: float = 3e-3
-    exploration: float = 0.1
+    exploration: float = 0.5
 
     needs = frozenset({"model", "problem"})
     spaces = frozenset({"codes"})

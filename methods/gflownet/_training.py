@@ -43,7 +43,7 @@ class Plan(NamedTuple):
         steps: updates.
         batch: trajectories of each.
         learning_rate: of Adam; falls to a hundredth along a cosine.
-        exploration: probability of a uniform action at the start; falls to zero linearly.
+        exploration: share of an explorer in the policy at the start; falls to zero linearly.
     """
 
     loss: str
@@ -62,7 +62,7 @@ def train(
     log_reward: LogReward | None = None,
     span: tuple[Float[Array, ""] | float, Float[Array, ""] | float] = (0.0, 1.0),
 ) -> tuple[Network, Float[Array, " steps"]]:
-    """Train a network on trajectories of its own policy, some of whose actions are uniform.
+    """Train a network on trajectories of its own policy, mixed with an explorer's.
 
     Args:
         network: where to start.
