@@ -68,7 +68,7 @@ def _policies(
     return jax.lax.map(lambda network: edges(network, moves), messages.client.network)
 
 
-@register_method("ep-gflownet-exact", version=1, small="steps=40,batch=16,width=16")
+@register_method("ep-gflownet-exact", version=1, ours=True, small="steps=40,batch=16,width=16")
 class EpGflownetExact(_Clients):
     """What a server that learns the product of the clients' GFlowNets would end at, computed.
 
@@ -147,7 +147,7 @@ class EpGflownet(_Server):
         return codes, info | law | balance
 
 
-@register_method("ep-gflownet-is", version=1, small="steps=40,batch=16,width=16")
+@register_method("ep-gflownet-is", version=1, ours=True, small="steps=40,batch=16,width=16")
 class EpGflownetIs(_Server):
     """``ep-gflownet`` whose trajectories are weighted by how far they are from balance.
 
