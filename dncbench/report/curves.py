@@ -135,11 +135,12 @@ def _curve(curve: list[float], foot: str, label: str) -> Markup:
     return Markup(
         '<svg viewBox="-2 -2 {} {}" role="img" aria-label="{}">'
         '<rect class="frame" width="{}" height="{}"/><path class="series shown c0 d0" d="{}"/>'
-        '<text class="tick" x="4" y="12">{:.3g}</text><text class="tick" x="4" y="{}">{:.3g}</text>'
+        '<text class="tick" x="{}" y="12" text-anchor="end">{:.3g}</text>'
+        '<text class="tick" x="4" y="{}">{:.3g}</text>'
         '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text></svg>'
     ).format(
         *(width + 4, height + 24, label),
         *(width, height, path([line])),
-        *(high, height - 4, low),
+        *(width - 4, high, height - 4, low),
         *(width / 2, height + 18, foot),
     )

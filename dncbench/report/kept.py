@@ -84,18 +84,18 @@ def read(group: Group, cache: Cache | None) -> Kept:
         kept.missing.append(f"certificate, shape and overlays: {cached.missing}")
         return kept
     kept.split, kept.checks = split, reference.checks
+    if isinstance(cached.space, Codes):
+        _add_laws(kept, group, cached, methods)
+        return kept
     truth = reference.embedded[0]
     values = cached.subposteriors(split)
     if values is None:
         kept.missing.append("the shards' spread: the cache has no subposterior draws")
     kept.features = replace(
         kept.features,
-        skew=None if isinstance(problem.space, Codes) else largest_skew(truth),
+        skew=largest_skew(truth),
         heterogeneity=heterogeneity(values) if values is not None and values.ndim == 3 else None,
     )
-    if isinstance(cached.space, Codes):
-        _add_laws(kept, group, cached, methods)
-        return kept
     merged = {}
     for method, found in methods.items():
         draws = cached.merged(found)

@@ -31,7 +31,7 @@ def dots(cloud: Cloud, whose: str) -> Markup:
         '<line class="diagonal" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
         '<path class="dots{}" d="{}"/></svg>'
     ).format(
-        *(-_LEFT, SIDE + _LEFT + 6, height + _FOOT + 2),
+        *(-_LEFT, SIDE + _LEFT + 12, height + _FOOT + 2),
         f"Learned against true probability of every object: {whose}, total variation "
         f"{cloud.tv:.3g}",
         *(SIDE, height, _ticks(axes, height)),
@@ -61,7 +61,7 @@ def _ticks(axes: Axes, height: int) -> Markup:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Logarithms of at most seven round numbers: powers of ten, or their halves and fifths."""
+    """Logarithms of a few round numbers: powers of ten, or those with their twos and fives."""
     if high - low >= 2:
         step = math.ceil((high - low) / 7)
         return [float(n) for n in range(math.ceil(low), math.floor(high) + 1) if n % step == 0]
@@ -73,9 +73,7 @@ def _decades(low: float, high: float) -> list[float]:
 def _power(log: float) -> str:
     power = math.floor(log + 1e-9)
     digit = round(10 ** (log - power))
-    if power >= -3 and digit > 1:
-        return f"{10**log:.4g}"
-    return f"{digit if digit > 1 else ''}10{str(power).translate(_SUPERSCRIPT)}"
+    return f"{digit}·" * (digit > 1) + "10" + str(power).translate(_SUPERSCRIPT)
 
 
 def _runs(cloud: Cloud) -> str:
@@ -97,7 +95,7 @@ def training(lines: list[Training], in_seconds: bool, numbers: dict[str, int]) -
         in_seconds: what they are against; else shares of the training.
         numbers: of the methods on the page.
     """
-    width, height = 2 * overlays.WIDTH, overlays.HEIGHT
+    width, height = round(1.4 * overlays.WIDTH), overlays.HEIGHT
     end = max(line.at[-1] for line in lines)
     logs = [np.log10(np.maximum(line.tv, _LEAST_TV)) for line in lines]
     low, high = min(map(np.min, logs)) - 0.05, max(map(np.max, logs)) + 0.05
@@ -120,15 +118,17 @@ def training(lines: list[Training], in_seconds: bool, numbers: dict[str, int]) -
         )
     foot = "seconds: slowest client + merge" if in_seconds else "share of the merge's training"
     return Markup(
-        '<svg class="training" viewBox="-40 -6 {} {}" role="img" aria-label="{}">'
+        '<svg class="training" viewBox="-46 -6 {} {}" role="img" aria-label="{}">'
         '<rect class="frame" width="{}" height="{}"/>{}'
-        '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text></svg>'
+        '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>'
+        '<text class="axis" transform="translate(-36 {}) rotate(-90)" text-anchor="middle">tv'
+        "</text></svg>"
     ).format(
-        *(width + 50, height + 36),
+        *(width + 56, height + 36),
         "Total variation as merges are trained: "
         + ", ".join(f"{line.method} {line.tv[0]:.3g} to {line.tv[-1]:.3g}" for line in lines),
         *(width, height, Markup("").join(parts)),
-        *(width / 2, height + 27, foot),
+        *(width / 2, height + 27, foot, height / 2),
     )
 
 
