@@ -38,7 +38,7 @@ def taken_out(
         _require(np.exp(clients), (num_shards, space.size), f"{name!r}: client_log_probs")
     if course is not None:
         course = np.asarray(course, np.float64)
-        _require(course, (len(np.atleast_1d(course)), space.size), f"{name!r}: laws")
+        _require(course, (len(np.atleast_2d(course)), space.size), f"{name!r}: laws")
     return clients, course
 
 
