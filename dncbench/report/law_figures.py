@@ -61,12 +61,14 @@ def _ticks(axes: Axes, height: int) -> Markup:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Logarithms of a few round numbers: powers of ten, or those with their twos and fives."""
-    if high - low >= 2:
-        step = math.ceil((high - low) / 7)
+    """Logarithms of a few round numbers, far enough apart for their texts."""
+    span = high - low
+    if span >= 2:
+        step = math.ceil(span / 5)
         return [float(n) for n in range(math.ceil(low), math.floor(high) + 1) if n % step == 0]
+    digits = (1, 3) if span >= 1 else (1, 2, 5)
     powers = range(math.floor(low), math.floor(high) + 1)
-    found = [n + math.log10(digit) for n in powers for digit in (1, 2, 5)]
+    found = [n + math.log10(digit) for n in powers for digit in digits]
     return [value for value in found if low <= value <= high]
 
 
@@ -95,7 +97,7 @@ def training(lines: list[Training], in_seconds: bool, numbers: dict[str, int]) -
         in_seconds: what they are against; else shares of the training.
         numbers: of the methods on the page.
     """
-    width, height = round(1.4 * overlays.WIDTH), overlays.HEIGHT
+    width, height = 340, overlays.HEIGHT
     end = max(line.at[-1] for line in lines)
     logs = [np.log10(np.maximum(line.tv, _LEAST_TV)) for line in lines]
     low, high = min(map(np.min, logs)) - 0.05, max(map(np.max, logs)) + 0.05
