@@ -145,7 +145,9 @@ class Method(eqx.Module):
             shown; and ``log_density``, (num_draws,), the unnormalised log density
             that the draws were drawn from, which is not recorded but lets the harness
             see how far it is from the posterior's (Pareto k-hat); ``log_probs``, (K,), the
-            exact law of the draws over all objects of a finite support; ``unreliable``, as
+            exact law of the draws over all objects of a finite support, and for the report
+            ``client_log_probs``, (S, K), that of what each client learned, and ``laws``,
+            (P, K), probabilities at even steps of the merge's training; ``unreliable``, as
             ``warnings``, but what is raised marks the cell unreliable; and ``importance``, the
             k-hat and effective share of importance ratios that the method computed itself.
         """

@@ -36,6 +36,8 @@ def whole() -> list[dict[str, Any]]:
     facts = {"python": "3", "cpu": "c", "cores": 2, "commit": "0", "packages": {"jax": "1"}}
     common: dict[str, Any] = {
         "rounds": [one_round, one_round],
+        "training": [{"share": 0.5, "tv": 0.3}, {"share": 1.0, "tv": 0.2}],
+        "client_laws": "0" * 64,
         "memory_bytes": {"fit": 1, "merge": 2},
         "importance": {"k_hat": 0.1, "ess_share": 0.5, "points": 400},
         "environment": facts,

@@ -10,6 +10,7 @@ from dncbench.report.features import Features
 from dncbench.report.grouping import groups
 from dncbench.report.growth import Growth
 from dncbench.report.kept import Kept
+from dncbench.report.laws import Laws, clients, maps
 from dncbench.report.overlays import overlays
 from dncbench.report.page import page
 
@@ -62,11 +63,24 @@ def report_records(hostile=""):
             0,
             problem="other",
             info={"ess": 1200.0, "learning_curve": [3.0, 1.0, 0.5, 0.4]},
+            training=[{"share": 0.5, "tv": 0.4}, {"share": 1.0, "tv": 0.1}],
         ),
     ]
     if hostile:
         records.append(record("named", 0, label=f"named[x={hostile}]", warnings=[hostile]))
     return records
+
+
+def handmade_laws(hostile=""):
+    """Of a lattice of six objects: a method with two clients, and one that tells no law."""
+    points = np.array([(x, y) for x in range(2) for y in range(3)], dtype=float)
+    truth = np.array([0.1, 0.2, 0.3, 0.2, 0.1, 0.1])
+    law = np.array([0.1, 0.2, 0.3, 0.3, 0.1, 0.0])
+    method, both = f"learner{hostile}", np.stack([truth, law])
+    own = clients(both, {method: both})
+    drawn = maps(points, (f"row{hostile}", "column"), truth, {method: law, "oracle": truth})
+    first, second = own[method]
+    return Laws(len(truth), {method: second, "oracle": first}, ["oracle"], own, drawn)
 
 
 def handmade_page(hostile="", summaries=()):
@@ -90,7 +104,11 @@ def handmade_page(hostile="", summaries=()):
             marginals=marginals,
             pair=pair,
         ),
-        Kept(features=Features(dim=30, shards=4), missing=["overlays: none"]),
+        Kept(
+            features=Features(dim=30, shards=4),
+            laws=handmade_laws(hostile),
+            missing=["overlays: none"],
+        ),
     ]
     drawn = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
     study = Growth(

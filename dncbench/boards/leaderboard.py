@@ -226,6 +226,11 @@ def by_label(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]
     return found
 
 
+def is_timed(record: dict[str, Any]) -> bool:
+    """Whether a record with figures has seconds that no other work made longer."""
+    return (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD
+
+
 def _row(method: str, records: list[dict[str, Any]], figures: dict[str, dict[str, Reading]]) -> Row:
     scored = [record for record in records if record["status"] in SCORED]
     row = Row(method, records[0]["track"], len(scored))
@@ -236,7 +241,7 @@ def _row(method: str, records: list[dict[str, Any]], figures: dict[str, dict[str
     for score in row.scores.values():
         score.unreliable = any(record["status"] == "unreliable" for record in scored)
         score.misfit = any(misses_posterior(record.get("importance")) for record in scored)
-    timed = [record for record in scored if (record["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD]
+    timed = list(filter(is_timed, scored))
     for phase in timed[0]["seconds"] if timed else ():
         spent = [record["seconds"][phase] for record in timed]
         if "compile" in phase:

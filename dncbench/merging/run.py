@@ -16,6 +16,7 @@ from dncbench.merging.agreement import Agreement, agreement
 from dncbench.merging.executors import Asked, Executor, Local, in_numpy
 from dncbench.merging.inputs import check_draws, only_needed
 from dncbench.merging.jackknife import jackknifed_ess
+from dncbench.merging.laws import taken_out
 from dncbench.merging.suspicions import warnings_about
 from dncbench.method import Method, Shard
 from dncbench.space import Codes, Real, Space
@@ -67,6 +68,8 @@ class MergeResult:
         log_density: (num_draws,) unnormalised log density that the draws were drawn
             from; None where the method has none.
         log_probs: (K,) exact log probabilities of all objects; None likewise.
+        client_log_probs: (S, K) likewise, of the law that each client learned.
+        laws: (P, K) probabilities at even steps of the merge's training.
     """
 
     draws: Shaped[np.ndarray, "num_draws ..."]
@@ -77,6 +80,8 @@ class MergeResult:
     memory: dict[str, int] = field(default_factory=dict)
     log_density: Float[np.ndarray, " num_draws"] | None = None
     log_probs: Float[np.ndarray, " K"] | None = None
+    client_log_probs: Float[np.ndarray, "S K"] | None = None
+    laws: Float[np.ndarray, "P K"] | None = None
 
 
 def run_method(
@@ -111,6 +116,7 @@ def run_method(
     )
     checked = space.check(draws, num_draws, f"method {name!r}")
     kept = {key: info.pop(key, None) for key in ("log_density", "log_probs")}
+    told = taken_out(info, name, space, len(rounds[-1].by_shard))
     plain = _plain_info(info, name, method, shards, num_draws)
     if isinstance(space, Real):
         found = jackknifed_ess(method, shards, key, checked)
@@ -136,6 +142,7 @@ def run_method(
         tuple(rounds),
         memory,
         *(None if array is None else np.asarray(array, np.float64) for array in kept.values()),
+        *told,
     )
 
 

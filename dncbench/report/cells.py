@@ -137,17 +137,19 @@ def rank_text(score: Score) -> str:
 
 
 def command(identities: list[Identity], splits: int) -> str:
-    """The command line that makes the records of a method on a board.
+    """The command line that makes the records of methods on a board.
 
     Args:
-        identities: of its splits, and of the repetitions of its problem.
+        identities: of their splits, and of the repetitions of the board's problem.
         splits: how many.
     """
     identity = identities[0]
     words = ["dncbench", "run"]
     for problem in dict.fromkeys(each.problem.label for each in identities):
         words += ["--problem", problem]
-    words += ["--method", identity.method.label, "--splits", str(splits)]
+    for method in dict.fromkeys(each.method.label for each in identities):
+        words += ["--method", method]
+    words += ["--splits", str(splits)]
     for option, name in (
         ("--split-scheme", "scheme"),
         ("--space", "space"),

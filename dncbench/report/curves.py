@@ -38,11 +38,11 @@ def _drawing(overlay: Overlay, numbers: dict[str, int], height: int) -> Markup:
     what = "Contours of" if two else "Density of"
     parts = [
         _frame(overlay, height),
-        Markup('<path class="truth" d="{}"/>').format(_path(overlay.reference)),
+        Markup('<path class="truth" d="{}"/>').format(path(overlay.reference)),
         *(
             Markup(
                 '<path class="series {}" data-series="{}" d="{}"><title>{}</title></path>'
-            ).format(style(numbers[method]), numbers[method], _path(lines), method)
+            ).format(style(numbers[method]), numbers[method], path(lines), method)
             for method, lines in overlay.lines.items()
             if lines
         ),
@@ -60,7 +60,7 @@ def _frame(overlay: Overlay, height: int) -> Markup:
     (low, high), *others = overlay.ranges
     width = overlays.WIDTH
     parts = [Markup('<rect class="frame" width="{}" height="{}"/>').format(width, height)]
-    for value in _ticks(low, high):
+    for value in ticks(low, high):
         x = width * (value - low) / (high - low)
         parts.append(
             Markup(
@@ -72,7 +72,7 @@ def _frame(overlay: Overlay, height: int) -> Markup:
     parts.append(name.format(width / 2, height + 27, overlay.names[0]))
     if others:
         ((low, high),) = others
-        for value in _ticks(low, high):
+        for value in ticks(low, high):
             y = height * (1 - (value - low) / (high - low))
             if y < 12:  # its text would leave the frame
                 continue
@@ -90,7 +90,7 @@ def _frame(overlay: Overlay, height: int) -> Markup:
     return Markup("").join(parts)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Three to six round values."""
     raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
@@ -99,7 +99,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step) + 1)]
 
 
-def _path(lines: list[Line]) -> str:
+def path(lines: list[Line]) -> str:
     """Relative whole numbers: a third of the bytes of absolute ones."""
     text = []
     for (x, y), *rest in lines:
@@ -134,12 +134,13 @@ def _curve(curve: list[float], foot: str, label: str) -> Markup:
     ]
     return Markup(
         '<svg viewBox="-2 -2 {} {}" role="img" aria-label="{}">'
-        '<rect class="frame" width="{}" height="{}"/><path class="series c0 d0" d="{}"/>'
-        '<text class="tick" x="4" y="12">{:.3g}</text><text class="tick" x="4" y="{}">{:.3g}</text>'
+        '<rect class="frame" width="{}" height="{}"/><path class="series shown c0 d0" d="{}"/>'
+        '<text class="tick" x="{}" y="12" text-anchor="end">{:.3g}</text>'
+        '<text class="tick" x="4" y="{}">{:.3g}</text>'
         '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text></svg>'
     ).format(
         *(width + 4, height + 24, label),
-        *(width, height, _path([line])),
-        *(high, height - 4, low),
+        *(width, height, path([line])),
+        *(width - 4, high, height - 4, low),
         *(width / 2, height + 18, foot),
     )

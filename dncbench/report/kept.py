@@ -1,14 +1,21 @@
 """What the cache adds to a board: the certificate, the shape of the truth, draws to look at."""
 
 import inspect
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from dncbench.draws import Check
 from dncbench.errors import DncbenchError
+from dncbench.report.cells import command, num_splits
 from dncbench.report.features import Features, heterogeneity, largest_skew
 from dncbench.report.grouping import Group
+from dncbench.report.laws import Laws, read_laws
 from dncbench.report.overlays import Overlay, overlays
+from dncbench.running.cached import Cached
+from dncbench.space import Codes
 from dncbench.storage.cache import Cache
 from dncbench.storage.identity import identity_of
 
@@ -23,7 +30,8 @@ class Kept:
         num_observations: n.
         features: what the problem is like.
         checks: of the reference's certificate.
-        marginals, pair: drawings.
+        marginals, pair: drawings, of points.
+        laws: drawings, of objects whose true law is known.
         split: that the drawings show.
         missing: what the page cannot show, and why.
     """
@@ -35,6 +43,7 @@ class Kept:
     checks: list[Check] = field(default_factory=list)
     marginals: list[Overlay] = field(default_factory=list)
     pair: Overlay | None = None
+    laws: Laws | None = None
     split: int = 0
     missing: list[str] = field(default_factory=list)
 
@@ -46,8 +55,6 @@ def read(group: Group, cache: Cache | None) -> Kept:
         group: the board with its records.
         cache: of draws; None to build from records alone.
     """
-    from dncbench.running.cached import Cached
-
     shards = group.record["settings"]["problem"].get("num_shards")
     try:
         cached = Cached(group.record, cache or Cache())
@@ -77,6 +84,9 @@ def read(group: Group, cache: Cache | None) -> Kept:
         kept.missing.append(f"certificate, shape and overlays: {cached.missing}")
         return kept
     kept.split, kept.checks = split, reference.checks
+    if isinstance(cached.space, Codes):
+        _add_laws(kept, group, cached, methods)
+        return kept
     truth = reference.embedded[0]
     values = cached.subposteriors(split)
     if values is None:
@@ -92,13 +102,37 @@ def read(group: Group, cache: Cache | None) -> Kept:
         if draws is not None:
             merged[method] = draws
     kept.marginals, kept.pair = overlays(truth, merged, problem.space.names)
-    without = [row.method for row in group.board.rows if row.scores and row.method not in merged]
-    if without:
-        kept.missing.append(f"overlays of {', '.join(without)}: not in the cache")
+    _say_missing(kept, group, "overlays of", _without(group, merged))
     return kept
 
 
-def _shown(group: Group, cached: Any) -> tuple[int, dict[str, dict[str, Any]]]:
+def _add_laws(kept: Kept, group: Group, cached: Cached, methods: dict[str, dict[str, Any]]) -> None:
+    """Of objects; densities of their coordinates would be smooth where nothing is."""
+    truth = cached.reference.log_probs if cached.reference else None
+    if truth is None or truth.shape != (getattr(cached.space, "size", None),):
+        kept.missing.append("laws: the true probabilities of all objects are not known")
+        return
+    kept.laws, lost = read_laws(cached, methods, np.exp(truth), kept.split)
+    _say_missing(kept, group, "laws of", _without(group, kept.laws.merged))
+    _say_missing(kept, group, "client by client:", lost)
+
+
+def _without(group: Group, merged: Collection[str]) -> list[str]:
+    return [row.method for row in group.board.rows if row.scores and row.method not in merged]
+
+
+def _say_missing(kept: Kept, group: Group, what: str, methods: list[str]) -> None:
+    """Say what the cache does not have, and the command that makes it anew."""
+    if not methods:
+        return
+    records = [record for method in methods for record in group.records[method]]
+    again = command([identity_of(record) for record in records], num_splits(records))
+    kept.missing.append(
+        f"{what} {', '.join(methods)}: not in the cache, made anew by: {again} --force"
+    )
+
+
+def _shown(group: Group, cached: Cached) -> tuple[int, dict[str, dict[str, Any]]]:
     """The split whose merged draws the cache has of most methods, and their records.
 
     Of the problem that was looked up alone: repetitions of it have other references.

@@ -9,6 +9,7 @@ import numpy as np
 
 from dncbench import registry
 from dncbench.boards import notes, tables
+from dncbench.boards.leaderboard import is_timed
 from dncbench.report import pareto, tabulate
 from dncbench.report.cells import Detail, Environments, command, detail, no_record, num_splits
 from dncbench.report.features import QUESTIONS, UNKNOWN, answer
@@ -17,6 +18,7 @@ from dncbench.report.grouping import Group
 from dncbench.report.growth import Growth
 from dncbench.report.kept import Kept
 from dncbench.storage.identity import REFERENCE_TRACK, Named, identity_of, name_of
+from dncbench.storage.records import SCORED
 from dncbench.storage.text import one_line
 
 CURVE = "learning_curve"
@@ -62,6 +64,22 @@ class Rounds:
     bytes: list[int]
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a method came closer to the true law while its merge was trained.
+
+    Attributes:
+        method: its name.
+        tv: exact total variation after each step.
+        at: seconds by then, the slowest client's among them; shares of the training where
+            none was timed alone.
+    """
+
+    method: str
+    tv: list[float]
+    at: list[float]
+
+
 @dataclass
 class Section:
     """One board's part of the page.
@@ -77,6 +95,8 @@ class Section:
         untimed: methods without seconds.
         curves: learning curves by method.
         rounds: of methods with several rounds, how far each was from the truth, by metric.
+        training: of merges that tell their law while they are trained.
+        in_seconds: whether those are against seconds.
         kept: certificate, drawings, source.
         classes: for each question the class and the value.
         notes: of the leaderboard.
@@ -97,6 +117,8 @@ class Section:
     untimed: list[str]
     curves: dict[str, list[float]]
     rounds: list[Rounds]
+    training: list[Training]
+    in_seconds: bool
     kept: Kept
     classes: list[tuple[str, str]]
     notes: list[str]
@@ -245,6 +267,7 @@ def _section(
     days = sorted(record["created"][:10] for record in records if record.get("created"))
     commits = {record["environment"].get("commit") for record in records}
     budget = group.record["budget"].items()
+    training, in_seconds = _training(group)
     return Section(
         number=number,
         title=board.terms.problem,
@@ -261,6 +284,8 @@ def _section(
         untimed=pareto.untimed(board),
         curves=_curves(group),
         rounds=_rounds(group),
+        training=training,
+        in_seconds=in_seconds,
         kept=kept,
         classes=[answer(kept.features, question) for question in QUESTIONS],
         notes=notes.of_board(board),
@@ -296,6 +321,27 @@ def _rounds(group: Group) -> list[Rounds]:
                 name = name_of(metric)
                 found[method, metric] = Rounds(method, name, errors, [int(n) for n in sent])
     return [found[key] for key in sorted(found)]
+
+
+def _training(group: Group) -> tuple[list[Training], bool]:
+    """Each method's first split that has a course of training; of those alone on the machine.
+
+    Where no split was, all are drawn against the share of the training that was done.
+    """
+    told = [
+        (method, record)
+        for method, records in group.records.items()
+        for record in records
+        if record["status"] in SCORED and len(record.get("training") or []) > 1
+    ]
+    timed = [(method, record) for method, record in told if is_timed(record)]
+    found: dict[str, Training] = {}
+    for method, record in timed or told:
+        tv, shares = ([one[name] for one in record["training"]] for name in ("tv", "share"))
+        first, merge = (record["seconds"][phase] for phase in ("fit_slowest_shard", "merge"))
+        at = [first + merge * share for share in shares] if timed else shares
+        found.setdefault(method, Training(method, tv, at))
+    return list(found.values()), bool(timed)
 
 
 def distinguishing_terms(page: Page) -> list[str]:

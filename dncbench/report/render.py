@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from dncbench.boards.tables import bytes_text
-from dncbench.report import curves, scatter
+from dncbench.report import curves, law_figures, scatter
 from dncbench.report.cells import NO_HEAT
 from dncbench.report.features import QUESTIONS
 from dncbench.report.floors import LEVEL_NAMES, WORST
@@ -48,7 +48,7 @@ def html(page: Page) -> str:
         worst=WORST,
         growth_legend=LEGEND,
         numbers=numbers,
-        charts={"scatter": scatter.scatter, **vars(curves)},
+        charts={"scatter": scatter.scatter, "laws": law_figures, **vars(curves)},
         default_methods={section.anchor: _shown_first(section) for section in page.sections},
         policy=f"default-src 'none'; img-src data:; style-src {_source(style)}; "
         f"script-src {_source(script)}",

@@ -7,13 +7,18 @@ that a run took place with this cache. Whatever is missing is None.
 import functools
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
+from scipy.special import log_softmax
 
 from dncbench.budget import Budget
 from dncbench.budget import get as get_budget
 from dncbench.configure import configure
 from dncbench.errors import DataError, UnknownNameError
+from dncbench.precision import derive_key
 from dncbench.problem import Data, load_data
 from dncbench.running.cache_keys import (
     data_key,
@@ -23,7 +28,8 @@ from dncbench.running.cache_keys import (
     problem_key,
     shard_settings,
 )
-from dncbench.running.cells import kept_draws
+from dncbench.running.cells import client_laws, kept_draws
+from dncbench.space import Codes
 from dncbench.storage.cache import Cache
 from dncbench.storage.identity import identity_of
 from dncbench.storage.records import contradicts
@@ -59,6 +65,49 @@ class Cached:
         """Merged draws of a cell as the points that metrics are read on."""
         found = kept_draws(record, self.space, self._cache)
         return None if found is None else self.space.embed(found[0])
+
+    def law(self, record: dict[str, Any]) -> tuple[Float[np.ndarray, " K"], bool] | None:
+        """Probabilities of all objects under a cell's merge, and whether it said them itself.
+
+        Of a merge that says none they are the shares of its draws.
+        """
+        found = kept_draws(record, self.space, self._cache)
+        if found is None:
+            return None
+        codes, log_probs = found
+        if log_probs is not None and log_probs.shape == (self.num_objects,):
+            return np.exp(log_probs), True
+        return np.bincount(codes, minlength=self.num_objects) / len(codes), False
+
+    def client_laws(self, record: dict[str, Any]) -> Float[np.ndarray, "S K"] | None:
+        """Probabilities of all objects under the laws that a cell's clients learned."""
+        found = client_laws(record, self._cache)
+        shape = (self.problem.num_shards, self.num_objects)
+        return None if found is None or found.shape != shape else np.exp(found.astype(float))
+
+    def true_client_laws(self, split: int) -> Float[np.ndarray, "S K"] | None:
+        """Probabilities of all objects under the densities of a split's shards."""
+        if self._data is None:
+            return None
+        scheme = self._terms.scheme
+        key = derive_key(self._terms.seed, self._entry.name, f"{scheme}-{split}")
+        held = self.problem.split(self._data, scheme, key)
+        density = self.problem.density(self._data, held, "plain", self.space)
+        if density is None:
+            return None
+        everywhere = eqx.filter_vmap(
+            lambda one, codes: jax.lax.map(one, codes, batch_size=1024),
+            in_axes=(eqx.if_array(0), None),
+        )
+        logs = np.asarray(everywhere(density, jnp.arange(self.num_objects)), np.float64)
+        return np.exp(log_softmax(logs, axis=1))
+
+    @property
+    def num_objects(self) -> int:
+        """K, of a space of counted objects."""
+        assert isinstance(self.space, Codes)
+        assert self.space.size is not None
+        return self.space.size
 
     def has_merged(self, record: dict[str, Any]) -> bool:
         """Whether the cache has merged draws of a cell."""

@@ -28,6 +28,7 @@ from dncbench.storage.records import RECORD_SCHEMA, RULES, validate
 from dncbench.undisturbed import undisturbed
 
 _LONGEST_REASON = 2_000  # characters: a method's error may hold whole arrays
+_MOST_OBJECTS = 50_000  # of which the clients' laws are kept
 
 
 def run_cell(ready: Prepared, cell: Cell) -> dict[str, Any]:
@@ -172,6 +173,8 @@ def _merged_and_scored(
         "rounds": [_round(ready, cell, result, each) for each in result.rounds],
         "num_draws": len(result.draws),
         "merged_draws": fingerprint(kept),
+        **_training(ready, result),
+        **_client_laws(ready, started, result),
         "info": result.info,
         "importance": ratios,
         "shards": {kind: summary_of(draws) for kind, draws in sampled.items()},
@@ -202,6 +205,40 @@ def _round(ready: Prepared, cell: Cell, result: MergeResult, one: Round) -> dict
         "bytes_down": one.bytes_down,
         "metrics": figures,
     }
+
+
+def _training(ready: Prepared, result: MergeResult) -> dict[str, Any]:
+    """How far from the truth the merge was in the course of its training, where it told."""
+    truth = ready.reference.log_probs
+    if result.laws is None or truth is None:
+        return {}
+    distances = 0.5 * np.abs(result.laws - np.exp(truth)[None]).sum(1)
+    steps = [
+        {"share": (number + 1) / len(distances), "tv": float(distance)}
+        for number, distance in enumerate(distances)
+    ]
+    return {"training": steps}
+
+
+def _client_laws(ready: Prepared, started: dict[str, Any], result: MergeResult) -> dict[str, Any]:
+    """Keep the laws that the clients learned beside the merged draws; what tells them apart."""
+    laws = result.client_log_probs
+    if laws is None or laws.shape[1] > _MOST_OBJECTS:
+        return {}
+    kept = {"log_probs": laws.astype(np.float32)}
+    ready.cache.put("client-laws", merged_key(started), kept, {})
+    return {"client_laws": fingerprint(kept)}
+
+
+def client_laws(record: dict[str, Any], cache: Cache) -> np.ndarray | None:
+    """(S, K) log probabilities under the laws that a cell's clients learned, or None."""
+
+    def check(arrays: dict[str, np.ndarray], info: Any) -> None:
+        if fingerprint(arrays) != record.get("client_laws"):
+            raise ValueError("its laws are not those that the record is of")
+
+    found = cache.get("client-laws", merged_key(record), check)
+    return None if found is None else found[0]["log_probs"]
 
 
 def _importance(ready: Prepared, result: MergeResult) -> dict[str, Any] | None:

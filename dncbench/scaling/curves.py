@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dncbench import registry
-from dncbench.boards.leaderboard import MAX_OTHER_LOAD, headline_of
+from dncbench.boards.leaderboard import headline_of, is_timed
 from dncbench.boards.versions import current_ids, is_fresh
 from dncbench.scaling.axes import get_axis
 from dncbench.scaling.exponents import Exponent, fit
@@ -173,7 +173,7 @@ def _point(value: float, records: list[dict[str, Any]], metrics: dict[str, str])
             point.errors[name] = float(np.mean([figure["value"] for figure in figures]))
             point.standard_errors[name] = float(np.sqrt(np.sum(errors**2)) / len(errors))
             point.floors[name] = figures[0]["noise_floor"]["mean"]
-    quiet = [r for r in scored if (r["other_load_cores"] or 0.0) <= MAX_OTHER_LOAD]
+    quiet = list(filter(is_timed, scored))
     point.beside_other_work = not quiet
     for phase in PHASES:
         point.seconds[phase] = float(np.mean([r["seconds"][phase] for r in quiet or scored]))

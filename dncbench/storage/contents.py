@@ -90,6 +90,7 @@ _ROUND = fields(
         "metrics": mapped(_ID, _FIGURE),
     }
 )
+_STEP = fields({"share": number(0.0, 1.0), "tv": _AMOUNT})
 _ENVIRONMENT = fields(
     {},
     {
@@ -139,8 +140,10 @@ _MAYBE = {
     "rules": whole(1, _WHOLE - 1),
     "metrics_failed": mapped(_ID, _PLAIN),
     "rounds": listed(_ROUND),
+    "training": listed(_STEP),
     "memory_bytes": fields({"fit": _COUNT, "merge": _COUNT}),
     "merged_draws": text(r"[0-9a-f]{64}", "a SHA-256", 64),
+    "client_laws": text(r"[0-9a-f]{64}", "a SHA-256", 64),
     "seal": text(r"[0-9a-f]{64}", "a SHA-256", 64),
 }
 _RECORD = fields(_ALWAYS, _WITH_FIGURES | _MAYBE)

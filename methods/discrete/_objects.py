@@ -69,8 +69,21 @@ def counts(codes: Int[Array, " T"], size: int) -> Float[Array, " K"]:
 
 
 def drawn(
-    log_scores: Float[Array, " K"], key: PRNGKeyArray, num_draws: int
+    log_scores: Float[Array, " K"],
+    of_clients: Float[Array, "S K"],
+    key: PRNGKeyArray,
+    num_draws: int,
 ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
-    """Draws of a law that is known up to a factor, and the law itself."""
+    """Draws of a law that is known up to a factor, and what is told of laws.
+
+    Args:
+        log_scores: log probabilities up to a constant.
+        of_clients: likewise, of the law that each client sent.
+        key: random key.
+        num_draws: how many.
+    """
     log_probs = jax.nn.log_softmax(log_scores)
-    return categorical(key, log_probs, num_draws), {"log_probs": log_probs}
+    return categorical(key, log_probs, num_draws), {
+        "log_probs": log_probs,
+        "client_log_probs": jax.nn.log_softmax(of_clients, axis=1),
+    }

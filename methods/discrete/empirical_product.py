@@ -36,4 +36,5 @@ class EmpiricalProduct(Method):
         """The normalised product."""
         size = num_objects(messages.problem)
         tables = jnp.stack([counts(codes, size) for codes in messages.sent])
-        return drawn(jnp.sum(jnp.log(tables + self.pseudo_count), axis=0), key, num_draws)
+        logs = jnp.log(tables + self.pseudo_count)
+        return drawn(jnp.sum(logs, axis=0), logs, key, num_draws)

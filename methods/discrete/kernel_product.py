@@ -63,7 +63,7 @@ class KernelProduct(Method):
         sites, size = sites_of(messages.problem), num_objects(messages.problem)
         estimate = lambda codes: self._log_density(sites, codes, size)  # noqa: E731
         logs, bandwidths = jax.lax.map(estimate, messages.sent)
-        codes, info = drawn(jnp.sum(logs, axis=0), key, num_draws)
+        codes, info = drawn(jnp.sum(logs, axis=0), logs, key, num_draws)
         return codes, info | {"bandwidths": bandwidths}
 
     def _log_density(

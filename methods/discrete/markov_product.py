@@ -45,7 +45,13 @@ class MarkovProduct(Method):
     ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
         """The sum of the clients' chains, at every object."""
         values = jnp.asarray(sites_of(messages.problem).values)
-        first, chain = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), messages.sent)
         places = jnp.arange(values.shape[1] - 1)[None]
-        along = jnp.sum(chain[places, values[:, :-1], values[:, 1:]], axis=1)
-        return drawn(first[values[:, 0]] + along, key, num_draws)
+
+        def logs(sent: tuple[Array, Array]) -> Array:
+            first, chain = sent
+            return first[values[:, 0]] + jnp.sum(
+                chain[places, values[:, :-1], values[:, 1:]], axis=1
+            )
+
+        summed = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), messages.sent)
+        return drawn(logs(summed), jax.lax.map(logs, messages.sent), key, num_draws)

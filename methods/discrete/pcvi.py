@@ -98,6 +98,8 @@ class Pcvi(Method):
         copies = len(natural) if self.base == "each" else 1
         statistics = jnp.asarray(sites.statistics(free=True))
         scores = statistics @ jnp.sum(natural, axis=0)
-        codes, info = drawn(copies * jnp.asarray(sites.log_orders()) + scores, key, num_draws)
+        base = jnp.asarray(sites.log_orders())
+        of_clients = base[None] + natural @ statistics.T
+        codes, info = drawn(copies * base + scores, of_clients, key, num_draws)
         still = {"the clients' laws had not settled": jnp.logical_not(slopes < _UNSETTLED)}
         return codes, info | {"unreliable": still}

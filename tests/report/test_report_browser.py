@@ -193,7 +193,22 @@ def test_methods_are_drawn_over_the_reference_as_chosen(shown):
     assert {p.value_of_css_property("visibility") for p in paths} == {"visible"}
 
 
-@pytest.mark.parametrize("width", [400, 900, 1400])
+def test_laws_of_clients_open_and_lines_of_training_are_seen(shown):
+    part = shown.find_element(By.CSS_SELECTOR, "#problem-1 details.clients")
+    dots = part.find_elements(By.CSS_SELECTOR, ".dots")
+    assert len(dots) == 2
+    assert not dots[0].is_displayed()
+    part.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    assert all(dot.is_displayed() for dot in dots)
+    lines = shown.find_elements(By.CSS_SELECTOR, "#problem-1 svg .series")
+    assert {line.value_of_css_property("visibility") for line in lines} == {"visible"}
+    grounds = shown.find_elements(By.CSS_SELECTOR, "#problem-1 .map .m0, #problem-1 .map .m10")
+    colours = {ground.value_of_css_property("fill") for ground in grounds}
+    assert len(colours) == 2
+    assert "none" not in colours
+
+
+@pytest.mark.parametrize("width", [390, 900, 1400])
 def test_the_page_is_never_wider_than_the_screen(shown, width):
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     shown.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
