@@ -23,7 +23,7 @@ def total_variation(approximation: Sample, reference: Sample) -> Figure:
 
 @register_metric("l1", version=1, reads=("codes",))
 def l1_distance(approximation: Sample, reference: Sample) -> Figure:
-    """L1 distance of the laws on integer-coded objects, twice ``tv``; 0 to 2.
+    """L1 distance of the laws on integer-coded objects, twice the total variation; 0 to 2.
 
     Σ_x |p_a(x) - p_f(x)|, in which da Silva et al. (2024) report.
     """

@@ -35,7 +35,7 @@ def reverse(approximation: Sample, reference: Sample) -> Figure:
 
 @register_metric("jeffreys", version=1, reads=("codes", "log_probs"))
 def jeffreys(approximation: Sample, reference: Sample) -> Figure:
-    """Jeffreys divergence of exact laws on objects, ``kl-forward`` + ``kl-reverse``, in nats.
+    """Jeffreys divergence KL(p_f || p_a) + KL(p_a || p_f) of exact laws on objects, in nats.
 
     What da Silva et al. (2024) bound by the errors of the clients (Theorem 3.4).
     """

@@ -72,9 +72,7 @@ class Scorer:
         ]
         self.truth = blocks[0]
         if reference.log_probs is not None:
-            self.truth = self._sample(
-                *self._first(reference), reference.ess, reference.log_probs
-            )
+            self.truth = self._sample(*self._first(reference), reference.ess, reference.log_probs)
         # A metric without a floor is not applicable.
         defined = [entry for entry in self.metrics if entry.moments <= problem.finite_moments]
         self.floors, self.failed = noise_floor(

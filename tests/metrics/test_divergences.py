@@ -1,4 +1,4 @@
-"""Distances and relative entropies of laws on objects: closed forms, identities, missing objects."""
+"""Distances and divergences of laws on objects: closed forms, identities, missing objects."""
 
 import itertools
 
@@ -136,7 +136,7 @@ def test_what_is_ruled_out_makes_them_infinite() -> None:
     for metric in (forward, jeffreys):
         with pytest.raises(DrawsError, match=told):
             metric(p, q)
-    with pytest.raises(DrawsError, match="the posterior rules out 2 objects.* 0.3 of the merge"):
+    with pytest.raises(DrawsError, match=r"the posterior rules out 2 objects.* 0.3 of the merge"):
         reverse(q, p)
     # An object that p has not costs nothing where q has it, and what neither has nothing at all.
     expected = 0.6 * np.log(0.6 / 0.5) + 0.4 * np.log(0.4 / 0.2)
