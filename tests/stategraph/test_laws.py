@@ -11,6 +11,7 @@ from dncbench.problems.discrete._grid import Grid
 from dncbench.problems.discrete._structures import AddingEdges
 from dncbench.problems.discrete._trees import Joining
 from dncbench.problems.discrete.multisets import Bag
+from dncbench.problems.discrete.sequences import Writing
 from dncbench.stategraph.graph import tabulate
 from dncbench.stategraph.laws import (
     aggregated_policy,
@@ -76,6 +77,18 @@ def test_a_balanced_policy_has_the_law_of_the_rewards(environment) -> None:
         found = np.asarray(jnp.where(graph.allowed, jnp.exp(policy), 0.0)).sum(1)
         np.testing.assert_allclose(found[graph.allowed.any(1)], 1.0, rtol=1e-12)
         np.testing.assert_allclose(np.exp(log_law(graph, policy)), law(rewards), rtol=1e-10)
+
+
+def test_clients_in_balance_aggregate_to_the_product() -> None:
+    """Where two edges lead from one state to another; each client has a backward policy."""
+    graph = tabulate(Writing(3, 4, both=True))
+    rng = np.random.default_rng(5)
+    rewards = rng.normal(size=(3, graph.num_objects))
+    backwards = [backward_policy(graph, rng.normal(size=graph.child.shape)) for _ in rewards]
+    policies = [balanced_policy(graph, *each) for each in zip(rewards, backwards, strict=True)]
+    merged = aggregated_policy(graph, np.stack(policies), np.stack(backwards))
+    found = np.exp(np.asarray(log_law(graph, merged)))
+    np.testing.assert_allclose(found, law(rewards.sum(0)), rtol=1e-10)
 
 
 def test_the_law_can_be_differentiated() -> None:
