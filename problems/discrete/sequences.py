@@ -67,6 +67,36 @@ class Writing(Environment):
         hot = states[:, :, None] == xp.arange(1, self.num_symbols + 1)[None, None]
         return hot.reshape(len(states), -1).astype(xp.float32)
 
+    @property
+    def num_steps(self) -> int:
+        """As many as there are symbols in the end."""
+        return self.length
+
+    def entered(self, states: Shaped[Any, "n L"]) -> Bool[Any, "n A"]:
+        """The last symbol behind the others; the first before them, where there are others."""
+        xp = states.__array_namespace__()
+        symbols = xp.arange(1, self.num_symbols + 1)[None]
+        last = xp.sum(xp.where(self._is_last(states), states, 0), axis=1, keepdims=True)
+        behind = last == symbols
+        if not self.both:
+            return behind
+        several = xp.sum(states > 0, axis=1, keepdims=True) > 1
+        return xp.concatenate([behind, (states[:, :1] == symbols) & several], axis=1)
+
+    def undo(self, states: Shaped[Any, "n L"], actions: Int[Any, " n"]) -> Shaped[Any, "n L"]:
+        """The last symbol is gone, or the first, and the others move to the left."""
+        xp = states.__array_namespace__()
+        behind = xp.where(self._is_last(states), 0, states)
+        if not self.both:
+            return behind
+        before = xp.concatenate([states[:, 1:], xp.zeros_like(states[:, :1])], axis=1)
+        return xp.where((actions < self.num_symbols)[:, None], behind, before)
+
+    def _is_last(self, states: Shaped[Any, "n L"]) -> Bool[Any, "n L"]:
+        """Where the last symbol is."""
+        xp = states.__array_namespace__()
+        return xp.arange(self.length)[None] == xp.sum(states > 0, axis=1, keepdims=True) - 1
+
 
 @register_problem("sequences", version=1, small="num_symbols=3,length=4")
 class Sequences(Enumerated):
