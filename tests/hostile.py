@@ -37,7 +37,12 @@ def whole() -> list[dict[str, Any]]:
     common: dict[str, Any] = {
         "rounds": [one_round, one_round],
         "memory_bytes": {"fit": 1, "merge": 2},
-        "importance": {"k_hat": 0.1, "ess_share": 0.5, "points": 400},
+        "importance": {
+            "k_hat": 0.1,
+            "ess_share": 0.5,
+            "points": 400,
+            "rank_correlation": 0.9,
+        },
         "environment": facts,
         "info": {"ess": 9.0, "max_rhat": 1.0, "learning_curve": [3.0, 1.0], "free": {"a": [1]}},
         "reference": {"grade": "C", "failures": ["R-hat 1.2"]},
