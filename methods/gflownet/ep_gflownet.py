@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dncbench.draws import categorical
 from dncbench.method import Shard
 from dncbench.methods._learning import in_stretches, learning_curve
+from dncbench.methods.gflownet import _large as large
 from dncbench.methods.gflownet._clients import GFlowNet, Sent, edges, moves_of
 from dncbench.methods.gflownet._policy import Network
 from dncbench.methods.gflownet._training import train
@@ -77,10 +78,18 @@ class EpGflownet(_Merge):
 
     server_steps: float = 2.0
 
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Sent:
+        """Train on the client's rewards, and send the network."""
+        client = large.client if large.is_large(shard.problem) else type(self).client
+        return client(self, shard, key)
+
     def merge(
         self, messages: Sent, key: PRNGKeyArray, num_draws: int
     ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
         """Train the server, and draw from the law of its policy."""
+        if large.is_large(messages.problem):
+            steps = round(self.server_steps * self.steps)
+            return large.merged(self, messages, steps, key, num_draws)
         network, info, _ = self.server(messages, key)
         moves = moves_of(messages.problem)
         forward = forward_policy(messages.problem.graph, edges(network, moves)[0])
