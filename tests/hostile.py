@@ -39,7 +39,12 @@ def whole() -> list[dict[str, Any]]:
         "training": [{"share": 0.5, "tv": 0.3}, {"share": 1.0, "tv": 0.2}],
         "client_laws": "0" * 64,
         "memory_bytes": {"fit": 1, "merge": 2},
-        "importance": {"k_hat": 0.1, "ess_share": 0.5, "points": 400},
+        "importance": {
+            "k_hat": 0.1,
+            "ess_share": 0.5,
+            "points": 400,
+            "rank_correlation": 0.9,
+        },
         "environment": facts,
         "info": {"ess": 9.0, "max_rhat": 1.0, "learning_curve": [3.0, 1.0], "free": {"a": [1]}},
         "reference": {"grade": "C", "failures": ["R-hat 1.2"]},

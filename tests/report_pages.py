@@ -64,6 +64,12 @@ def report_records(hostile=""):
             problem="other",
             info={"ess": 1200.0, "learning_curve": [3.0, 1.0, 0.5, 0.4]},
             training=[{"share": 0.5, "tv": 0.4}, {"share": 1.0, "tv": 0.1}],
+            importance={
+                "k_hat": 0.2,
+                "ess_share": 0.95,
+                "points": 400,
+                "rank_correlation": 0.8765,
+            },
         ),
     ]
     if hostile:

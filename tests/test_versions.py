@@ -34,7 +34,7 @@ from dncbench.posterior import Posterior, full_posterior
 from dncbench.precision import derive_key
 from dncbench.problem import load_data
 from dncbench.problems.discrete._enumerated import Enumerated, LogRewards
-from dncbench.space import Real
+from dncbench.space import Codes, Real
 
 KEPT = Path(__file__).parent / "figures_by_version.json"
 KINDS: tuple[Kind, ...] = ("problem", "method", "correction", "metric")
@@ -148,7 +148,10 @@ def law_figures(method: Method) -> list[float]:
 
 
 def problem_figures(entry: Entry) -> list[float]:
-    """Moments of its data, log densities and scores at three points, moments of exact draws."""
+    """Moments of its data, log densities and scores at three points, moments of exact draws.
+
+    Of objects: what is known of their law.
+    """
     problem = configure("problem", entry.small_spec)[1]
     data = load_data(problem, derive_key(0, entry.name, "data"))
     found = [float(problem.num_shards)]
@@ -156,6 +159,10 @@ def problem_figures(entry: Entry) -> list[float]:
         log_probs = problem.truth(data, jax.random.key(6), 4).log_probs
         place = np.linspace(0, 1, len(log_probs))
         found += [-(np.exp(log_probs) @ log_probs), np.exp(log_probs) @ place]
+    elif isinstance(problem.space, Codes):  # too many to be listed
+        truth = problem.truth(data, jax.random.key(6), 500)
+        found += [check.value for check in truth.checks if check.limit is None]
+        found += [*np.mean(problem.space.embed(truth.pool), axis=0)]
     for leaf in jax.tree.leaves((data.train, data.held_out)):
         flat = np.asarray(leaf, np.float64).ravel()
         found += [

@@ -1,11 +1,14 @@
-"""How far a merge's own density is from the posterior's: Pareto-smoothed importance ratios.
+"""How far a merge's own density is from the posterior's: importance ratios, and ranks.
 
 Merged draws θ come from exp(log_density), up to a constant. The ratios
 p(θ given Y) / exp(log_density) at some of them show what no comparison of marginals can:
 a k-hat below 0.5 says that the ratios can be reweighted, at a price that the effective share
 tells, one above 0.7 that the merge misses regions which matter (Vehtari et al. 2024). Neither
 says that the merge is good: a density that misses half of the mass has ratios that hardly vary
-where it has draws. It is read by the harness, which knows the posterior; no method sees it.
+where it has draws. The rank correlation of the two log densities says whether the merge orders
+its draws as the posterior does, however far apart the densities are: of objects that nobody can
+list, how well it knows which of them are likely. All is read by the harness, which knows the
+posterior; no method sees it.
 """
 
 from collections.abc import Callable
@@ -15,7 +18,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
+from scipy.stats import spearmanr
 
 from dncbench.draws import at_most, one
 
@@ -24,23 +28,33 @@ _EQUAL = 1e-9  # a spread of the log ratios that is rounding alone
 
 
 def importance(
-    posterior: Callable, eta: Float[np.ndarray, "N d"], log_density: Float[np.ndarray, " N"]
+    posterior: Callable, eta: Shaped[np.ndarray, "N ..."], log_density: Float[np.ndarray, " N"]
 ) -> dict[str, Any]:
-    """Pareto k-hat and effective share of the importance ratios at evenly thinned draws.
+    """What importance ratios and ranks at evenly thinned draws say.
 
     Args:
         posterior: log density of the full posterior, an Equinox module with a leading axis of one.
-        eta: merged draws.
+        eta: merged draws, points or codes.
         log_density: of the merge's own density at them, up to a constant.
 
     Returns:
         ``k_hat``, ``ess_share`` ((Σ w)² / (n Σ w²), of the smoothed weights) and
         ``points``; None for both figures where a ratio is not a number, all draws lie
         outside the posterior's support, or one outweighs all others beyond what can be fitted.
+        ``rank_correlation``: Spearman's, of the two log densities; None where one of them
+        is constant or not a number.
     """
     rows = at_most(len(eta), NUM_POINTS)
-    ratios = np.asarray(_evaluate(posterior, jnp.asarray(eta[rows]))) - log_density[rows]
-    return smooth(ratios)[1]
+    own, true = log_density[rows], np.asarray(_evaluate(posterior, jnp.asarray(eta[rows])))
+    return smooth(true - own)[1] | {"rank_correlation": _rank_correlation(own, true)}
+
+
+def _rank_correlation(
+    first: Float[np.ndarray, " N"], second: Float[np.ndarray, " N"]
+) -> float | None:
+    if any(np.isnan(values).any() or np.all(values == values[0]) for values in (first, second)):
+        return None
+    return float(spearmanr(first, second).statistic)
 
 
 def smooth(
@@ -80,5 +94,5 @@ def smooth(
 
 
 @eqx.filter_jit
-def _evaluate(posterior: Callable, eta: Float[Array, "N d"]) -> Float[Array, " N"]:
+def _evaluate(posterior: Callable, eta: Shaped[Array, "N ..."]) -> Float[Array, " N"]:
     return jax.lax.map(one(posterior), eta)

@@ -116,7 +116,7 @@ def run_method(
     )
     checked = space.check(draws, num_draws, f"method {name!r}")
     kept = {key: info.pop(key, None) for key in ("log_density", "log_probs")}
-    told = taken_out(info, name, space, len(rounds[-1].by_shard))
+    client_log_probs, laws = taken_out(info, name, space, len(rounds[-1].by_shard))
     plain = _plain_info(info, name, method, shards, num_draws)
     if isinstance(space, Real):
         found = jackknifed_ess(method, shards, key, checked)
@@ -142,7 +142,8 @@ def run_method(
         tuple(rounds),
         memory,
         *(None if array is None else np.asarray(array, np.float64) for array in kept.values()),
-        *told,
+        client_log_probs=client_log_probs,
+        laws=laws,
     )
 
 

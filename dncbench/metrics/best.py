@@ -40,7 +40,7 @@ def top_log_prob(approximation: Sample, reference: Sample) -> Figure | None:
     |T(p_a) - T(p_f)|, where T(p) is the expected mean of log p_f over those 800 of 10 000
     independent draws of p that p_f makes likeliest. Da Silva et al. (2024) report the mean log
     reward of the 800 best draws, which is that and a constant. It says whether what is found is
-    good, not whether all of it is found: where one object has more than 8 % in both laws, it is
+    good, not whether all of it is found: where one object has well over 8 % in both laws, it is
     all of the 800, and the figure 0.
     """
     log_f = reference.log_probs

@@ -184,6 +184,10 @@ def _facts(row: Row, records: list[dict[str, Any]]) -> list[list[str]]:
     if row.k_hat is not None:
         k_hat, share = tables.ratios_texts(row)
         facts += [["k-hat (largest)", k_hat], ["effective share of the ratios (smallest)", share]]
+    ranks = [(record.get("importance") or {}).get("rank_correlation") for record in scored]
+    if any(rank is not None for rank in ranks):
+        least = min(rank for rank in ranks if rank is not None)
+        facts.append(["rank correlation of the log densities (smallest)", f"{least:.3g}"])
     for name, text, choose in (
         ("ess", "effective draws (fewest)", min),
         ("max_rhat", "R-hat of the merge's sampling (largest)", max),

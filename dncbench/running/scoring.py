@@ -64,7 +64,7 @@ class Scorer:
         ]
         # Of objects that can be enumerated, as an exact law does, metrics may ask for all points.
         self._objects = None
-        if reference.log_probs is not None:
+        if isinstance(space, Codes) and reference.log_probs is not None:
             self._objects = space.embed(np.arange(len(reference.log_probs)))
         blocks = [
             self._sample(points, draws, draws, reference.ess)

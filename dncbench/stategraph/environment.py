@@ -5,6 +5,8 @@ from typing import Any
 
 from jaxtyping import Bool, Float, Int, Shaped
 
+from dncbench.errors import NotApplicableError
+
 
 class Environment(abc.ABC):
     """Objects that are built step by step from one initial state.
@@ -16,6 +18,10 @@ class Environment(abc.ABC):
 
     Every path to a state is equally long. Two states are one where their rows are equal, so
     that a row says all that matters, and nothing of how the state was reached.
+
+    A state graph finds out the rest. Where the objects are too many for one, the environment
+    itself says how long building takes, what leads into a state, and what an object's code is:
+    ``num_steps``, ``entered``, ``undo`` and ``code``, which no other use asks for.
     """
 
     @property
@@ -38,3 +44,27 @@ class Environment(abc.ABC):
     @abc.abstractmethod
     def features(self, states: Shaped[Any, "n D"]) -> Float[Any, "n F"]:
         """What a policy sees of each state: F numbers, mostly 0 or 1, that tell states apart."""
+
+    # ------------------------------------------------------------ what a graph would find out
+
+    @property
+    def num_steps(self) -> int:
+        """Actions of a longest way from the initial state to an object."""
+        raise self._untold("num_steps")
+
+    def entered(self, states: Shaped[Any, "n D"]) -> Bool[Any, "n A"]:
+        """Which actions lead into each state; each of them from one state only."""
+        raise self._untold("entered")
+
+    def undo(self, states: Shaped[Any, "n D"], actions: Int[Any, " n"]) -> Shaped[Any, "n D"]:
+        """The state from which an action leads into this one."""
+        raise self._untold("undo")
+
+    def code(self, states: Shaped[Any, "n D"]) -> Int[Any, " n"]:
+        """The code of each complete state in the problem's space; of others it means nothing."""
+        raise self._untold("code")
+
+    def _untold(self, what: str) -> NotApplicableError:
+        return NotApplicableError(
+            f"{type(self).__name__} defines no {what!r}, which building without a state graph needs"
+        )

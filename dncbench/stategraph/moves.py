@@ -44,6 +44,12 @@ class Moves(eqx.Module):
         """Which actions lead into each state: the edges that a backward policy chooses from."""
 
     @abc.abstractmethod
+    def undo(
+        self, states: Shaped[Array, "N ..."], actions: Int[Array, " N"]
+    ) -> Shaped[Array, "N ..."]:
+        """Where the actions that led into the states came from; the initial state stays."""
+
+    @abc.abstractmethod
     def features(self, states: Shaped[Array, "N ..."]) -> Float[Array, "N F"]:
         """What a policy sees of each state, float32."""
 
@@ -62,7 +68,7 @@ class Tabulated(Moves):
     Attributes:
         child: (n, A) of the graph.
         can: (n, A) which actions are allowed.
-        into: (n, A) which actions lead into each state.
+        parent: (n, A) the state from which each action leads into a state; -1 for none.
         code: (n,) of complete states.
         environment: computes the features, which as a table would be the largest of all.
         rows: (n, D) of the environment.
@@ -72,7 +78,7 @@ class Tabulated(Moves):
 
     child: Int[np.ndarray, "n A"]
     can: Bool[np.ndarray, "n A"]
-    into: Bool[np.ndarray, "n A"]
+    parent: Int[np.ndarray, "n A"]
     code: Int[np.ndarray, " n"]
     rows: Int[np.ndarray, "n D"]
     flat: Float[np.ndarray, "n A"]
@@ -83,7 +89,7 @@ class Tabulated(Moves):
 
     def __init__(self, graph: StateGraph, environment: Environment) -> None:
         self.child, self.can, self.rows = graph.child, graph.allowed, graph.states
-        self.into = _entered(graph, type(environment).__name__)
+        self.parent = _parents(graph, type(environment).__name__)
         self.code = np.maximum(graph.codes(), 0).astype(np.int32)
         policy = jnp.exp(balanced_policy(graph, np.zeros(graph.num_objects)))
         self.flat = np.asarray(jnp.where(graph.allowed, policy, 0.0), np.float32)
@@ -110,7 +116,12 @@ class Tabulated(Moves):
 
     def entered(self, states: Int[Array, " N"]) -> Bool[Array, "N A"]:
         """Looked up."""
-        return jnp.asarray(self.into)[states]
+        return jnp.asarray(self.parent)[states] >= 0
+
+    def undo(self, states: Int[Array, " N"], actions: Int[Array, " N"]) -> Int[Array, " N"]:
+        """Looked up."""
+        found = jnp.asarray(self.parent)[states, actions]
+        return jnp.where(found >= 0, found, states)
 
     def features(self, states: Int[Array, " N"]) -> Float[Array, "N F"]:
         """Of the states' rows."""
@@ -125,10 +136,69 @@ class Tabulated(Moves):
         return jnp.asarray(self.code)[states]
 
 
-def _entered(graph: StateGraph, name: str) -> Bool[np.ndarray, "n A"]:
-    action = graph.into % graph.num_actions
-    found = np.zeros(graph.child.shape, dtype=int)
-    np.add.at(found, (np.nonzero(graph.into_used)[0], action[graph.into_used]), 1)
-    if (found > 1).any():
+def _parents(graph: StateGraph, name: str) -> Int[np.ndarray, "n A"]:
+    edge = graph.into[graph.into_used]
+    place = np.nonzero(graph.into_used)[0], edge % graph.num_actions
+    number = np.zeros(graph.child.shape, dtype=int)
+    np.add.at(number, place, 1)
+    if (number > 1).any():
         raise ContractError(f"{name}: two states lead to one by the same action")
-    return found > 0
+    found = np.full(graph.child.shape, -1, dtype=np.int32)
+    found[place] = edge // graph.num_actions
+    return found
+
+
+class Functional(Moves):
+    """On an environment that says what a graph would find out; a state is its row, int8.
+
+    Nothing has a size of the states or objects, however many there are.
+
+    Attributes:
+        environment: that answers.
+    """
+
+    environment: Environment = eqx.field(static=True)
+    num_steps: int = eqx.field(static=True)
+    num_actions: int = eqx.field(static=True)
+    num_features: int = eqx.field(static=True)
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.num_steps, self.num_actions = environment.num_steps, environment.num_actions
+        self.num_features = environment.features(environment.initial()[None]).shape[1]
+
+    def start(self, num: int) -> Int[Array, "N D"]:
+        """The initial row."""
+        return jnp.tile(jnp.asarray(self.environment.initial(), jnp.int8)[None], (num, 1))
+
+    def allowed(self, states: Int[Array, "N D"]) -> Bool[Array, "N A"]:
+        """Computed."""
+        return self.environment.allowed(states)
+
+    def step(self, states: Int[Array, "N D"], actions: Int[Array, " N"]) -> Int[Array, "N D"]:
+        """Computed."""
+        goes_on = jnp.any(self.allowed(states), axis=1, keepdims=True)
+        return jnp.where(goes_on, self.environment.step(states, actions), states)
+
+    def entered(self, states: Int[Array, "N D"]) -> Bool[Array, "N A"]:
+        """Computed."""
+        return self.environment.entered(states)
+
+    def undo(self, states: Int[Array, "N D"], actions: Int[Array, " N"]) -> Int[Array, "N D"]:
+        """Computed."""
+        goes_on = jnp.any(self.entered(states), axis=1, keepdims=True)
+        return jnp.where(goes_on, self.environment.undo(states, actions), states)
+
+    def features(self, states: Int[Array, "N D"]) -> Float[Array, "N F"]:
+        """Computed."""
+        return self.environment.features(states)
+
+    def wander(self, states: Int[Array, "N D"]) -> Float[Array, "N A"]:
+        """Any allowed action with equal probability."""
+        can = self.allowed(states)
+        number = jnp.sum(can, axis=1, keepdims=True)
+        return can.astype(jnp.float32) / jnp.maximum(number, 1).astype(jnp.float32)
+
+    def codes(self, states: Int[Array, "N D"]) -> Int[Array, " N"]:
+        """Computed."""
+        return self.environment.code(states)

@@ -1,4 +1,4 @@
-"""Trajectories on a state graph: rolled out, or all of them where they are few."""
+"""Trajectories: rolled out, rolled back from objects, or all of them where they are few."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,12 +16,12 @@ MOST_TRAJECTORIES = 100_000
 
 
 class Trajectories(NamedTuple):
-    """N complete trajectories, padded at their ends.
+    """N complete trajectories, padded at their ends; at their starts where rolled back.
 
     Attributes:
         states: (T, N, ...) the state before each action.
         actions: (T, N) what was done.
-        moved: (T, N) False where the object was complete already.
+        moved: (T, N) False where nothing was: the object was complete already, or is not begun.
         last: (N, ...) the complete states.
     """
 
@@ -59,13 +59,47 @@ def roll_out(
 
     def step(states: Array, uniform: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         can = moves.allowed(states)
-        below = jnp.cumsum(jnp.where(can, policy(states), 0.0), axis=1)
-        # The first that is exceeded: one of positive probability. Of a complete state, action 0.
-        actions = jnp.argmax(below > uniform[:, None] * below[:, -1:], axis=1).astype(jnp.int32)
+        actions = _chosen(policy(states), can, uniform)
         return moves.step(states, actions), (states, actions, can.any(1))
 
     last, (states, actions, moved) = jax.lax.scan(step, moves.start(num), uniform)
     return Trajectories(states, actions, moved, last)
+
+
+def roll_back(
+    moves: Moves,
+    policy: Callable[[Shaped[Array, "N ..."]], Float[Array, "N A"]],
+    key: PRNGKeyArray,
+    last: Shaped[Array, "N ..."],
+) -> Trajectories:
+    """Trajectories to given objects, one for each, by a backward policy.
+
+    Args:
+        moves: of the task.
+        policy: from N states to probabilities (N, A) of the actions that led into them, up to a
+            factor for each state, float32; those that did not are masked here.
+        key: random key.
+        last: N complete states.
+    """
+    uniform = jax.random.uniform(key, (moves.num_steps, len(last)), jnp.float32)
+
+    def step(states: Array, uniform: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        may = moves.entered(states)
+        actions = _chosen(policy(states), may, uniform)
+        before = moves.undo(states, actions)
+        return before, (before, actions, may.any(1))
+
+    _, (states, actions, moved) = jax.lax.scan(step, last, uniform)
+    return Trajectories(states[::-1], actions[::-1], moved[::-1], last)
+
+
+def _chosen(
+    probs: Float[Array, "N A"], which: Bool[Array, "N A"], uniform: Float[Array, " N"]
+) -> Int[Array, " N"]:
+    """One action of each state's, of positive probability; action 0 where there is none."""
+    below = jnp.cumsum(jnp.where(which, probs, 0.0), axis=1)
+    # The first that is exceeded.
+    return jnp.argmax(below > uniform[:, None] * below[:, -1:], axis=1).astype(jnp.int32)
 
 
 def every_trajectory(graph: StateGraph, most: int = MOST_TRAJECTORIES) -> Trajectories:

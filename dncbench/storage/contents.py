@@ -131,7 +131,9 @@ _WITH_FIGURES = {
     "other_load_cores": nullable(_AMOUNT),
     "num_draws": whole(1, _WHOLE - 1),
     "info": _INFO,
-    "importance": nullable(fields({}, {"k_hat": nullable(_FIGURE)}, _ANY)),
+    "importance": nullable(
+        fields({}, {"k_hat": nullable(_FIGURE), "rank_correlation": nullable(_FIGURE)}, _ANY)
+    ),
     "shards": repeated(mapped(_LINE, _ANY)),
     "warnings": listed(_PLAIN),
 }

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dncbench.draws import Arrays, categorical
 from dncbench.errors import NotApplicableError
 from dncbench.method import Shard
+from dncbench.stategraph.graph import MOST_STATES
 from dncbench.stategraph.sites import Sites
 
 
@@ -29,11 +30,15 @@ def num_objects(problem: Any) -> int:
     """K.
 
     Raises:
-        NotApplicableError: nobody has counted them.
+        NotApplicableError: nobody has counted them, or they are too many to be listed.
     """
     size: int | None = problem.space.size
     if size is None:
         raise NotApplicableError("nobody has counted the objects, and this merge weighs them all")
+    if size > MOST_STATES:
+        raise NotApplicableError(
+            f"{size} objects are too many to be listed, and this merge weighs them all"
+        )
     return size
 
 

@@ -33,9 +33,7 @@ class Network(eqx.Module):
     num_actions: int = eqx.field(static=True)
     learned_backward: bool = eqx.field(static=True)
 
-    def __init__(
-        self, moves: Moves, width: int, learned_backward: bool, key: PRNGKeyArray
-    ) -> None:
+    def __init__(self, moves: Moves, width: int, learned_backward: bool, key: PRNGKeyArray) -> None:
         outputs = moves.num_actions * (2 if learned_backward else 1) + 1
         sizes = (moves.num_features, width, width, outputs)
         shapes = list(zip(sizes, sizes[1:], strict=False))

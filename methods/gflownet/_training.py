@@ -90,7 +90,7 @@ def train(
             assert log_reward is not None
             residuals = _stepwise(plan.loss, network, moves, look, path, log_reward)
             return detailed_loss(residuals, path.moved)
-        forward, backward = _along(network, moves, look, path)
+        forward, backward = along(network, moves, look, path)
         residuals = path.add(forward - backward) - aim(path)
         if plan.loss == "trajectory":
             return trajectory_loss(residuals, network.log_normaliser)
@@ -137,7 +137,7 @@ def _explore(
     return jax.lax.stop_gradient(roll_out(moves, policy, key, num))
 
 
-def _along(
+def along(
     network: Network, moves: Moves, look: Look, path: Trajectories
 ) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
     """Log probabilities of each step: of the action taken, and of its having led there."""
@@ -163,7 +163,7 @@ def _stepwise(
     object which stopping in s makes; a step that stops is then in balance whatever the policy.
     """
     before, after, actions = _steps(path)
-    forward, backward = _along(network, moves, look, path)
+    forward, backward = along(network, moves, look, path)
     shape = path.actions.shape
     done = ~moves.allowed(after).any(1)
 

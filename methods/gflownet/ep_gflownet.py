@@ -27,6 +27,7 @@ from dncbench.draws import systematic
 from dncbench.merging.importance import smooth
 from dncbench.method import Shard
 from dncbench.methods._learning import in_stretches, learning_curve
+from dncbench.methods.gflownet import _large as large
 from dncbench.methods.gflownet._clients import GFlowNet, Sent, edges, law_of, moves_of
 from dncbench.methods.gflownet._policy import Network
 from dncbench.methods.gflownet._training import train
@@ -132,11 +133,23 @@ class EpGflownet(_Server):
     """Clients train GFlowNets alone; a server learns their product by aggregating balance.
 
     One message of each client, its network: the server evaluates no reward. The law of its
-    policy is computed exactly. The module's docstring gives the source and says when it fails.
+    policy is computed exactly; where the objects are too many to be listed it is rolled out. The
+    module's docstring gives the source and says when it fails.
     """
+
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Sent:
+        """Train on the client's rewards, and send the network."""
+        return (
+            large.client(self, shard, key)
+            if large.is_large(shard.problem)
+            else self.client(shard, key)
+        )
 
     def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:
         """Train the server; draws of the law of its policy."""
+        if large.is_large(messages.problem):
+            steps = round(self.server_steps * self.steps)
+            return large.merged(self, messages, steps, key, num_draws)
         key_train, key_draw, key_judge = jax.random.split(key, 3)
         network, info, log_ratios = self.server(messages, key_train)
         moves = moves_of(messages.problem)

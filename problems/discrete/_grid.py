@@ -38,3 +38,19 @@ class Grid(Environment):
         places = xp.arange(self.size)[None]
         parts = [states[:, :1] == places, states[:, 1:2] == places, states[:, 2:] == 1]
         return xp.concatenate(parts, axis=1).astype(xp.float32)
+
+    @property
+    def num_steps(self) -> int:
+        """To the opposite corner, and stop."""
+        return 2 * self.size - 1
+
+    def entered(self, states: Shaped[Any, "n 3"]) -> Bool[Any, "n 3"]:
+        """The stop where there was one; else the steps from cells inside."""
+        stopped = states[:, 2:] == 1
+        xp = states.__array_namespace__()
+        return xp.concatenate([(states[:, :2] > 0) & ~stopped, stopped], axis=1)
+
+    def undo(self, states: Shaped[Any, "n 3"], actions: Int[Any, " n"]) -> Shaped[Any, "n 3"]:
+        """One coordinate shrinks by one."""
+        xp = states.__array_namespace__()
+        return states - xp.eye(3, dtype=states.dtype)[actions]

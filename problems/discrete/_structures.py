@@ -49,6 +49,22 @@ class AddingEdges(Environment):
         """The edges, and whether stopped."""
         return states.astype(states.__array_namespace__().float32)
 
+    @property
+    def num_steps(self) -> int:
+        """As many edges as there can be, and stop."""
+        return self.num_nodes * (self.num_nodes - 1) // 2 + 1
+
+    def entered(self, states: Shaped[Any, "n D"]) -> Bool[Any, "n D"]:
+        """The stop where there was one; else any edge that is there."""
+        stopped = states[:, -1:] == 1
+        xp = states.__array_namespace__()
+        return xp.concatenate([(states[:, :-1] == 1) & ~stopped, stopped], axis=1)
+
+    def undo(self, states: Shaped[Any, "n D"], actions: Int[Any, " n"]) -> Shaped[Any, "n D"]:
+        """One entry less is one."""
+        xp = states.__array_namespace__()
+        return states - xp.eye(self.num_actions, dtype=states.dtype)[actions]
+
 
 def local_scores(rows: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "d sets"]:
     """BGe scores: log p(column j given the columns in a set), for all 2^d sets as bits.

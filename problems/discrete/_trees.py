@@ -59,11 +59,14 @@ class Joining(Environment):
 
     def allowed(self, states: Shaped[Any, "n C"]) -> Bool[Any, "n A"]:
         """Pairs of leaves that both name a tree."""
-        roots = self._roots(states)
-        xp = states.__array_namespace__()
-        names = (roots & -roots) == xp.asarray(1 << np.arange(self.num_leaves))[None]
+        names = self._named(self._roots(states))
         first, second = self.pairs.T
         return names[:, first] & names[:, second]
+
+    def _named(self, roots: Int[Any, "n leaves"]) -> Bool[Any, "n leaves"]:
+        """Which leaves are the smallest of the clades that they are in."""
+        xp = roots.__array_namespace__()
+        return (roots & -roots) == xp.asarray(1 << np.arange(self.num_leaves))[None]
 
     def step(self, states: Shaped[Any, "n C"], actions: Int[Any, " n"]) -> Shaped[Any, "n C"]:
         """The two trees' leaves become a clade."""
@@ -71,13 +74,36 @@ class Joining(Environment):
         roots, rows = self._roots(states), xp.arange(len(states))
         first, second = xp.asarray(self.pairs)[actions].T
         joined = roots[rows, first] | roots[rows, second]
-        place = np.zeros(1 << self.num_leaves, dtype=int)
-        place[self.clades] = np.arange(len(self.clades))
-        return states + xp.eye(len(self.clades), dtype=states.dtype)[xp.asarray(place)[joined]]
+        return states + self._one(joined, states)
+
+    def _one(self, clades: Int[Any, " n"], states: Shaped[Any, "n C"]) -> Shaped[Any, "n C"]:
+        """Rows, as those of the states, with one clade each."""
+        xp = states.__array_namespace__()
+        return (xp.asarray(self.clades)[None] == clades[:, None]).astype(states.dtype)
 
     def features(self, states: Shaped[Any, "n C"]) -> Float[Any, "n F"]:
         """The clades, which determine the forest."""
         return states.astype(states.__array_namespace__().float32)
+
+    @property
+    def num_steps(self) -> int:
+        """Every step leaves one tree less."""
+        return self.num_leaves - 1
+
+    def entered(self, states: Shaped[Any, "n C"]) -> Bool[Any, "n A"]:
+        """Pairs of leaves that name the two trees below one root."""
+        xp = states.__array_namespace__()
+        roots = self._roots(states)
+        is_root = xp.any(xp.asarray(self.clades)[None, None] == roots[:, :, None], axis=1)
+        names = self._named(self._roots(xp.where(is_root, 0, states)))
+        first, second = self.pairs.T
+        return names[:, first] & names[:, second] & (roots[:, first] == roots[:, second])
+
+    def undo(self, states: Shaped[Any, "n C"], actions: Int[Any, " n"]) -> Shaped[Any, "n C"]:
+        """The root of the tree with these leaves is gone."""
+        xp = states.__array_namespace__()
+        first = xp.asarray(self.pairs)[actions][:, 0]
+        return states - self._one(self._roots(states)[xp.arange(len(states)), first], states)
 
 
 def jukes_cantor(length: float) -> Float[np.ndarray, "4 4"]:

@@ -1,56 +1,22 @@
 """Multisets: a fixed number of items, some of them alike."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dncbench.draws import Arrays
 from dncbench.errors import UnknownNameError, nearest
+from dncbench.problems.discrete._counts import Bag
 from dncbench.problems.discrete._enumerated import Enumerated
 from dncbench.registry import register_problem
-from dncbench.stategraph.environment import Environment
 from dncbench.stategraph.sites import Sites
 
 REWARDS = ("linear", "table", "pairs")
 
 _SD = 0.4  # of every entry of a client's table
-
-
-@dataclass(frozen=True)
-class Bag(Environment):
-    """States are counts of items; an action adds one, until there are ``size``."""
-
-    num_items: int
-    size: int
-
-    @property
-    def num_actions(self) -> int:
-        """One for each item."""
-        return self.num_items
-
-    def initial(self) -> np.ndarray:
-        """Empty."""
-        return np.zeros(self.num_items, dtype=int)
-
-    def allowed(self, states: Shaped[Any, "n U"]) -> Bool[Any, "n U"]:
-        """Any item, while there is room."""
-        xp = states.__array_namespace__()
-        return xp.broadcast_to(xp.sum(states, axis=1, keepdims=True) < self.size, states.shape)
-
-    def step(self, states: Shaped[Any, "n U"], actions: Int[Any, " n"]) -> Shaped[Any, "n U"]:
-        """One count grows by one."""
-        xp = states.__array_namespace__()
-        return states + xp.eye(self.num_items, dtype=states.dtype)[actions]
-
-    def features(self, states: Shaped[Any, "n U"]) -> Float[Any, "n F"]:
-        """Counts one-hot."""
-        xp = states.__array_namespace__()
-        hot = states[:, :, None] == xp.arange(self.size + 1)[None, None]
-        return hot.reshape(len(states), -1).astype(xp.float32)
 
 
 @register_problem("multisets", version=1, small="num_items=5,size=4")

@@ -158,6 +158,7 @@ LISTED = [
     "logistic-100d@1",
     "logistic-tall@1",
     "multisets@1",
+    "multisets-large@1",
     "phylogenetics@1",
     "phylogenetics-ds1@1",
     "poisson-regression@1",

@@ -329,6 +329,7 @@ def test_k_hat_tells_draws_that_miss_the_tails(scale: float, trusted: bool) -> N
     found = importance(stacked_gaussian(scale), draws, -0.5 * np.sum(draws**2, axis=1))
     assert (found["k_hat"] < 0.5) == trusted
     assert found["points"] == 2000
+    assert found["rank_correlation"] == pytest.approx(1.0, abs=1e-12)  # both fall with |η|
     assert (untrusted(found) == []) == trusted
     assert untrusted({"k_hat": 0.9, "ess_share": 0.999}) == []
     if scale == 1.0:
@@ -337,6 +338,36 @@ def test_k_hat_tells_draws_that_miss_the_tails(scale: float, trusted: bool) -> N
         # 1 / E[w²] of the normalised ratio, per dimension scale sqrt(2 - scale²).
         # Over 2000 points the estimate's standard error is below 0.005.
         assert found["ess_share"] == pytest.approx(0.81 * (2 - 0.81), abs=0.02)
+
+
+class Levels(eqx.Module):
+    """Log densities of coded objects."""
+
+    table: jax.Array
+
+    def __call__(self, code):
+        return self.table[code]
+
+
+LEVELS = np.log1p(np.arange(50.0))
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (3.0 * LEVELS - 1.0, 1.0),
+        (-(LEVELS**2), -1.0),
+        (np.append(LEVELS[1::-1], LEVELS[2:]), 1 - 12 / (50 * (50**2 - 1))),  # 1 - 6 Σ d² / ...
+        (np.zeros(50), None),
+        (np.append(LEVELS[1:], np.nan), None),
+    ],
+    ids=["same", "reversed", "two changed round", "constant", "no number"],
+)
+def test_rank_correlation_tells_whether_objects_are_ordered_as_the_posterior_does(
+    own: np.ndarray, expected: float | None
+) -> None:
+    found = importance(Levels(jnp.asarray(LEVELS)[None]), np.arange(50), own)["rank_correlation"]
+    assert found == (None if expected is None else pytest.approx(expected, abs=1e-12))
 
 
 def test_ratios_beyond_what_floats_hold_have_no_k_hat() -> None:

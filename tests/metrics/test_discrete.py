@@ -47,6 +47,18 @@ def test_of_draws_the_shares_are_read() -> None:
     assert total_variation(drawn(others), drawn(codes)).value == pytest.approx(0.9, rel=1e-12)
 
 
+def test_memory_is_of_the_draws_not_of_the_objects() -> None:
+    """A number for each of so many objects would be 16 EB."""
+    rng = np.random.default_rng(8)
+    a, f = (of_law(rng, law(seed, 20), 500) for seed in (1, 2))
+    far = np.iinfo(np.int64).max - 19
+    plain, large = (
+        total_variation(a, f),
+        total_variation(drawn(a.codes + far), drawn(f.codes + far)),
+    )
+    assert large == plain
+
+
 def test_names_of_objects_mean_nothing() -> None:
     rng = np.random.default_rng(3)
     p, q = law(1, 20), law(2, 20)

@@ -47,6 +47,7 @@ SMALL = [
     "multisets[num_items=5,size=4,reward=linear]",
     "multisets[num_items=5,size=4,reward=pairs]",
     "sequences[num_symbols=3,length=4,reward=long]",
+    "sequences[num_symbols=3,length=4,building=both]",
     "phylogenetics[num_taxa=4,num_sites=100]",
     "bayes-net[num_nodes=3]",
     "banana-grid[size=6]",
@@ -70,6 +71,22 @@ def truth_of(spec: str) -> np.ndarray:
 def test_the_target_is_neither_flat_nor_a_point(spec: str) -> None:
     log_probs = truth_of(spec)
     assert 1.5 < entropy(log_probs) < 0.8 * np.log(len(log_probs))
+
+
+def test_how_sequences_are_built_changes_nothing_of_what_they_are() -> None:
+    (tree, data), (many, same) = (
+        made(f"sequences[building={name}]") for name in ("append", "both")
+    )
+    jax.tree.map(np.testing.assert_array_equal, data, same)
+    np.testing.assert_array_equal(many.graph.objects, tree.graph.objects)
+    np.testing.assert_array_equal(many.log_terms(data.train), tree.log_terms(data.train))
+    np.testing.assert_array_equal(many.sites.values, tree.sites.values)
+    assert many.space.names == tree.space.names
+    pools = [problem.truth(data, jax.random.key(0), 4) for problem in (tree, many)]
+    np.testing.assert_array_equal(pools[0].log_probs, pools[1].log_probs)
+    np.testing.assert_array_equal(pools[0].pool, pools[1].pool)
+    ways = tree.graph.num_trajectories(), many.graph.num_trajectories()
+    assert ways == (4**6, 4**6 * 2**5)
 
 
 @pytest.mark.parametrize("spec", ["multisets", "grid-world", "phylogenetics", "bayes-net"])
@@ -300,7 +317,10 @@ def test_properties_that_no_draw_has_end_no_run(
     assert record["status"] == status
 
 
-@pytest.mark.parametrize("spec", ["multisets[reward=tabel]", "sequences[reward=bigrams]"])
+@pytest.mark.parametrize(
+    "spec",
+    ["multisets[reward=tabel]", "sequences[reward=bigrams]", "sequences[building=apend]"],
+)
 def test_an_unknown_reward_is_refused_with_the_nearest(spec: str) -> None:
-    with pytest.raises(Exception, match=r"did you mean (table|bigram)"):
+    with pytest.raises(Exception, match=r"did you mean (table|bigram|append)"):
         configure("problem", spec)

@@ -153,6 +153,8 @@ def test_a_cell_says_where_it_comes_from(shown):
     assert good["created"] == "2024-01-01"
     assert ["memory of its largest program", "300 MiB"] in good["facts"]
     figures = {line[0]: line[1:] for line in good["figures"]}
+    learner = _cell(shown.data, 1, "learner")["facts"]
+    assert ["rank correlation of the log densities (smallest)", "0.876"] in learner
     # Most methods of the page have fewer than three splits: no ranks.
     assert figures["mah@1"] == ["0.560 (0.010)°", "0.0058", "0.5 ± 0.1", "1.1", ""]
 

@@ -25,6 +25,7 @@ from dncbench.stategraph.trajectories import every_trajectory
         (Bag(8, 6), 1716, 3003, 10296),
         (Bag(10, 8), 24310, 43758, 194480),
         (Writing(4, 6), 4096, 5461, 5460),
+        (Writing(4, 6, both=True), 4096, 5461, 4 + 2 * 5456),
         (Joining(4), 15, 37, None),
         (Joining(5), 105, 266, None),
         (Joining(6), 945, 2431, None),
@@ -47,6 +48,7 @@ def test_objects_and_states_are_as_many_as_is_known(environment, objects, states
         (Joining(5), 180),
         (Joining(6), 2700),
         (Writing(4, 6), 4**6),  # a tree
+        (Writing(4, 6, both=True), 4**6 * 2**5),
     ],
 )
 def test_trajectories_are_as_many_as_is_known(environment, number: int) -> None:
@@ -59,6 +61,20 @@ def test_a_forest_can_be_undone_at_the_roots_that_are_no_leaves() -> None:
     roots = environment._roots(graph.states)
     several = [len({root for root in row if root.bit_count() > 1}) for row in roots.tolist()]
     np.testing.assert_array_equal(graph.into_used.sum(1), several)
+
+
+def test_a_sequence_comes_from_two_edges_be_it_from_one_state() -> None:
+    graph = tabulate(Writing(2, 3, both=True))
+    number = {tuple(row): place for place, row in enumerate(graph.states.tolist())}
+    length = (graph.states > 0).sum(1)
+    np.testing.assert_array_equal(graph.into_used.sum(1), np.array([0, 1, 2, 2])[length])
+    into = lambda row: set(graph.into[number[row]][graph.into_used[number[row]]].tolist())  # noqa: E731
+    edge = lambda row, action: 4 * number[row] + action  # noqa: E731
+    assert into((1, 1, 0)) == {edge((1, 0, 0), 0), edge((1, 0, 0), 2)}  # "a" behind or before "a"
+    assert into((1, 2, 2)) == {edge((1, 2, 0), 1), edge((2, 2, 0), 2)}
+    longer = graph.allowed & (length > 0)[:, None]
+    np.testing.assert_allclose(graph.log_backward[longer], -np.log(2.0))
+    np.testing.assert_allclose(graph.log_backward[0][graph.allowed[0]], 0.0)
 
 
 def test_every_trajectory_is_one_way_through_the_graph() -> None:

@@ -11,6 +11,7 @@ from dncbench.problems.discrete._grid import Grid
 from dncbench.problems.discrete._structures import AddingEdges
 from dncbench.problems.discrete._trees import Joining
 from dncbench.problems.discrete.multisets import Bag
+from dncbench.problems.discrete.sequences import Writing
 from dncbench.stategraph.graph import tabulate
 from dncbench.stategraph.laws import (
     aggregated_policy,
@@ -20,7 +21,8 @@ from dncbench.stategraph.laws import (
     log_law,
     log_visits,
 )
-from dncbench.stategraph.trajectories import every_trajectory, roll_out
+from dncbench.stategraph.moves import Tabulated
+from dncbench.stategraph.trajectories import every_trajectory, roll_back, roll_out
 
 ENVIRONMENTS = [Grid(4), Bag(4, 3), Joining(4), AddingEdges(3)]
 
@@ -78,6 +80,18 @@ def test_a_balanced_policy_has_the_law_of_the_rewards(environment) -> None:
         np.testing.assert_allclose(np.exp(log_law(graph, policy)), law(rewards), rtol=1e-10)
 
 
+def test_clients_in_balance_aggregate_to_the_product() -> None:
+    """Where two edges lead from one state to another; each client has a backward policy."""
+    graph = tabulate(Writing(3, 4, both=True))
+    rng = np.random.default_rng(5)
+    rewards = rng.normal(size=(3, graph.num_objects))
+    backwards = [backward_policy(graph, rng.normal(size=graph.child.shape)) for _ in rewards]
+    policies = [balanced_policy(graph, *each) for each in zip(rewards, backwards, strict=True)]
+    merged = aggregated_policy(graph, np.stack(policies), np.stack(backwards))
+    found = np.exp(np.asarray(log_law(graph, merged)))
+    np.testing.assert_allclose(found, law(rewards.sum(0)), rtol=1e-10)
+
+
 def test_the_law_can_be_differentiated() -> None:
     """Against central differences, whose error is of the order of the step's square."""
     graph = tabulate(Grid(4))
@@ -99,12 +113,40 @@ def test_the_law_can_be_differentiated() -> None:
 def test_roll_outs_have_the_policy_s_law() -> None:
     graph = tabulate(Grid(4))
     policy, num = a_policy(graph), 20_000
-    found = roll_out(graph, lambda states: policy[states], jax.random.key(4), num)
+    probs = jnp.exp(policy).astype(jnp.float32)
+    moves = Tabulated(graph, Grid(4))
+    found = roll_out(moves, lambda states: probs[states], jax.random.key(4), num)
     counts = np.bincount(graph.codes()[np.asarray(found.last)], minlength=graph.num_objects)
     expected = num * np.exp(np.asarray(log_law(graph, policy)))
     assert expected.min() > 5
     statistic = np.sum((counts - expected) ** 2 / expected)
     assert statistic < chi2.isf(1e-4, graph.num_objects - 1)
+
+
+def test_trajectories_rolled_back_estimate_the_law_without_bias() -> None:
+    """p(x) = E_{τ ~ p_B(. given x)} [p_F(τ) / p_B(τ given x)], of trajectories of any length."""
+    graph = tabulate(Grid(4))
+    forward, num = a_policy(graph), 4096
+    backward = backward_policy(graph, np.random.default_rng(6).normal(size=graph.child.shape))
+    moves = Tabulated(graph, Grid(4))
+    parent = np.maximum(moves.parent, 0)
+    into = jnp.exp(backward)[parent, np.arange(3)[None]].astype(jnp.float32)
+    last = jnp.repeat(jnp.asarray(graph.complete), num)
+    path = roll_back(moves, lambda states: into[states], jax.random.key(7), last)
+
+    np.testing.assert_array_equal(path.last, last)
+    after = np.concatenate([path.states[1:], path.last[None]])
+    moved, states, actions = (np.asarray(each) for each in (path.moved, path.states, path.actions))
+    np.testing.assert_array_equal(np.where(moved, graph.child[states, actions], states), after)
+    assert (states[0] == 0).all()
+    assert (moved.sum(0) == graph.states[np.asarray(last)].sum(1)).all()
+
+    terms = np.exp(np.asarray(path.along(forward - backward))).reshape(graph.num_objects, num)
+    error = terms.std(1, ddof=1) / num**0.5
+    gap = np.abs(terms.mean(1) - np.exp(np.asarray(log_law(graph, forward))))
+    # 16 objects: five standard errors are exceeded by chance once in 10^5 times.
+    assert (gap <= 5 * error + 1e-6).all()
+    assert error.max() > 1e-3
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])

@@ -146,6 +146,7 @@ CONTENTS = [
     ("environment/commit", 7),
     ("environment/peak_memory_mib", "much"),
     ("importance", {"k_hat": "high"}),
+    ("importance", {"rank_correlation": "high"}),
     ("info", {}),
     ("info/ess", "many"),
     ("info/learning_curve", [[1.0]]),
