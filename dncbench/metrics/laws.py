@@ -30,7 +30,7 @@ def figure_of(approximation: Sample, reference: Sample, distance: Distance) -> F
 
 
 def _objects(*samples: Sample) -> Int[np.ndarray, " K"]:
-    """In order, the codes of all objects: of all that there are where that is known, or of draws."""
+    """In order, the codes of all objects: of all there are where that is known, or of draws."""
     known = [len(each) for s in samples for each in (s.log_probs, s.objects) if each is not None]
     every = [np.arange(max(known, default=0))]
     drawn = [sample.codes for sample in samples if sample.codes is not None]

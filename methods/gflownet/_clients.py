@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from dncbench.draws import categorical
 from dncbench.errors import NotApplicableError, UnknownNameError, nearest
 from dncbench.method import Method, Shard
 from dncbench.methods._learning import in_stretches
-from dncbench.methods.discrete._objects import drawn, log_rewards
+from dncbench.methods.discrete._objects import log_rewards
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import LOSSES, STEPWISE, LogReward, Plan, train
+from dncbench.methods.gflownet._training import LOSSES, LogReward, Plan, course
 from dncbench.stategraph.environment import Environment
 from dncbench.stategraph.graph import StateGraph
-from dncbench.stategraph.laws import forward_policy, largest_sum, log_law
+from dncbench.stategraph.laws import largest_sum, log_law
 from dncbench.stategraph.moves import Functional, Moves, Tabulated
 
 _TOGETHER = 8192  # states that are evaluated at once: bounds the memory of hidden layers
@@ -108,24 +109,25 @@ class GFlowNet(Method):
     def trained(
         self, problem: Any, table: Float[Array, " K"], key: PRNGKeyArray
     ) -> tuple[Network, Float[Array, " points"]]:
-        """A network trained on log rewards, and its losses."""
+        """Networks in the course of training on log rewards, the last at the end; and losses."""
         moves = moves_of(problem)
         if self.loss == "modified":
             check_stops(moves)
         start, key = jax.random.split(key)
         reward = lookup(moves, table)
-        network, losses = train(
+        networks, losses = course(
             self.network(moves, start), moves, self.plan(self.loss), key, of_objects(reward), reward
         )
-        return network, in_stretches(losses)
+        return networks, in_stretches(losses)
 
     def client(self, shard: Shard, key: PRNGKeyArray) -> Sent:
         """Train on one client's rewards."""
         table = log_rewards(shard)
-        network, losses = self.trained(shard.problem, table, key)
+        networks, losses = self.trained(shard.problem, table, key)
+        network = last(networks)
         graph, moves = shard.problem.graph, moves_of(shard.problem)
         forward, backward = edges(network, moves)
-        log_probs = log_law(graph, forward_policy(graph, forward))
+        log_probs = log_law(graph, forward)
         gap = jnp.exp(log_probs) - jax.nn.softmax(table)
         distance = 0.5 * jnp.sum(jnp.abs(gap))
         width = _range(graph, forward - backward, -table)
@@ -140,8 +142,24 @@ def law_of(
     log_probs: Float[Array, " K"], key: PRNGKeyArray, num_draws: int
 ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
     """Draws of an exact law; the law, and its density at them."""
-    codes, info = drawn(log_probs, key, num_draws)
-    return codes, info | {"log_density": info["log_probs"][codes]}
+    log_probs = jax.nn.log_softmax(log_probs)
+    codes = categorical(key, log_probs, num_draws)
+    return codes, {"log_probs": log_probs, "log_density": log_probs[codes]}
+
+
+def last(networks: Network) -> Network:
+    """The last of several that are stacked."""
+    return jax.tree.map(lambda leaf: leaf[-1], networks)
+
+
+def laws_of(networks: Network, problem: Any) -> Float[Array, "P K"]:
+    """Log probabilities of all objects under the policies of P stacked networks."""
+    moves = moves_of(problem)
+
+    def law(network: Network) -> Array:
+        return jax.nn.log_softmax(log_law(problem.graph, edges(network, moves)[0]))
+
+    return jax.lax.map(law, networks)
 
 
 def moves_of(problem: Any) -> Moves:

@@ -36,7 +36,7 @@ class Network(eqx.Module):
     def __init__(self, moves: Moves, width: int, learned_backward: bool, key: PRNGKeyArray) -> None:
         outputs = moves.num_actions * (2 if learned_backward else 1) + 1
         sizes = (moves.num_features, width, width, outputs)
-        shapes = list(zip(sizes, sizes[1:], strict=False))
+        shapes = list(itertools.pairwise(sizes))
         # One draw for all: each would cost as long to compile.
         numbers = jax.random.uniform(key, (sum(a * b for a, b in shapes),), jnp.float32, -1.0, 1.0)
         parts = jnp.split(numbers, list(itertools.accumulate(a * b for a, b in shapes[:-1])))

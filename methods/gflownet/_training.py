@@ -32,6 +32,9 @@ LogReward = Callable[[Shaped[Array, "N ..."]], Float[Array, " N"]]
 
 _NORMALISER_RATE = 0.1  # of log Z; with the network's own rate it would lag far behind
 _SLOWEST = 0.01  # share of the learning rate that is left at the end
+POINTS = 8
+"""Of a training, at which its networks are kept."""
+
 _TABLE = 2  # all states are evaluated at once where a batch visits half as many or more
 
 
@@ -64,6 +67,25 @@ def train(
 ) -> tuple[Network, Float[Array, " steps"]]:
     """Train a network on trajectories of its own policy, mixed with an explorer's.
 
+    Takes what :func:`course` takes but ``points``. Returns the trained network, and the loss of
+    each step.
+    """
+    networks, losses = course(network, moves, plan, key, aim, log_reward, span, points=1)
+    return jax.tree.map(lambda leaf: leaf[-1], networks), losses
+
+
+def course(
+    network: Network,
+    moves: Moves,
+    plan: Plan,
+    key: PRNGKeyArray,
+    aim: Aim,
+    log_reward: LogReward | None = None,
+    span: tuple[Float[Array, ""] | float, Float[Array, ""] | float] = (0.0, 1.0),
+    points: int = POINTS,
+) -> tuple[Network, Float[Array, " steps"]]:
+    """As :func:`train`, with the network at even steps of the training.
+
     Args:
         network: where to start.
         moves: of the task.
@@ -72,9 +94,11 @@ def train(
         aim: of trajectories.
         log_reward: of complete states; what the losses of single steps need.
         span: which part of the whole training this is, for rates that fall.
+        points: how many networks to keep.
 
     Returns:
-        The trained network, and the loss of each step.
+        Networks, stacked along a leading axis of ``points``, the last at the end; and the loss of
+        each step.
     """
     adam = optax.scale_by_adam()
     every = _every_state(moves, plan.batch)
@@ -97,17 +121,23 @@ def train(
         return contrastive_loss(residuals)
 
     def step(carry: tuple, at: tuple) -> tuple[tuple, Array]:
-        network, state = carry
-        key, share = at
+        network, state, kept = carry
+        key, share, point = at
         value, gradient = jax.value_and_grad(loss)(network, key, plan.exploration * (1.0 - share))
         update, state = adam.update(gradient, state)
         falling = _SLOWEST + (1.0 - _SLOWEST) * 0.5 * (1.0 + jnp.cos(jnp.pi * share))
-        return (_moved(network, update, plan.learning_rate, falling), state), value
+        network = _moved(network, update, plan.learning_rate, falling)
+        # Every step of a stretch is written over by the next.
+        kept = jax.tree.map(lambda all, leaf: all.at[point].set(leaf), kept, network)
+        return (network, state, kept), value
 
-    shares = span[0] + (span[1] - span[0]) * jnp.arange(plan.steps) / plan.steps
-    keys = jax.random.split(key, plan.steps)
-    (network, _), losses = jax.lax.scan(step, (network, adam.init(network)), (keys, shares))
-    return network, losses
+    number = jnp.arange(plan.steps)
+    shares = span[0] + (span[1] - span[0]) * number / plan.steps
+    kept = jax.tree.map(lambda leaf: jnp.stack([leaf] * points), network)
+    start = network, adam.init(network), kept
+    at = jax.random.split(key, plan.steps), shares, number * points // plan.steps
+    (_, _, kept), losses = jax.lax.scan(step, start, at)
+    return kept, losses
 
 
 def _moved(network: Network, update: Network, rate: float, falling: Array) -> Network:
@@ -162,7 +192,7 @@ def _stepwise(
     Its modified form has log R(s) - log p_F(stop given s) as log flow, R(s) being that of the
     object which stopping in s makes; a step that stops is then in balance whatever the policy.
     """
-    before, after, actions = _steps(path)
+    before, after, _ = _steps(path)
     forward, backward = along(network, moves, look, path)
     shape = path.actions.shape
     done = ~moves.allowed(after).any(1)

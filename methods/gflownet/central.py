@@ -8,9 +8,8 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from dncbench.method import Shard
 from dncbench.methods.discrete._objects import Message, log_rewards
-from dncbench.methods.gflownet._clients import GFlowNet, edges, law_of, moves_of
+from dncbench.methods.gflownet._clients import GFlowNet, law_of, laws_of
 from dncbench.registry import register_method
-from dncbench.stategraph.laws import log_law
 
 
 @register_method(
@@ -39,8 +38,11 @@ class CentralGflownet(GFlowNet):
         """Train on their product; draws of the law of the policy."""
         key_train, key_draw = jax.random.split(key)
         problem = messages.problem
-        network, losses = self.trained(problem, jnp.sum(messages.sent, axis=0), key_train)
-        forward, _ = edges(network, moves_of(problem))
-        codes, info = law_of(log_law(problem.graph, forward), key_draw, num_draws)
-        evaluations = self.evaluations(len(messages.sent))
-        return codes, info | {"learning_curve": losses, "reward_evaluations": evaluations}
+        networks, losses = self.trained(problem, jnp.sum(messages.sent, axis=0), key_train)
+        log_probs = laws_of(networks, problem)
+        codes, info = law_of(log_probs[-1], key_draw, num_draws)
+        return codes, info | {
+            "laws": jnp.exp(log_probs),
+            "learning_curve": losses,
+            "reward_evaluations": self.evaluations(len(messages.sent)),
+        }

@@ -28,9 +28,17 @@ from dncbench.merging.importance import smooth
 from dncbench.method import Shard
 from dncbench.methods._learning import in_stretches, learning_curve
 from dncbench.methods.gflownet import _large as large
-from dncbench.methods.gflownet._clients import GFlowNet, Sent, edges, law_of, moves_of
+from dncbench.methods.gflownet._clients import (
+    GFlowNet,
+    Sent,
+    edges,
+    last,
+    law_of,
+    laws_of,
+    moves_of,
+)
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import train
+from dncbench.methods.gflownet._training import course
 from dncbench.registry import register_method
 from dncbench.stategraph.laws import aggregated_policy, log_law
 from dncbench.stategraph.moves import Tabulated
@@ -57,6 +65,7 @@ class _Clients(GFlowNet):
         return {
             "client_tv": client.distance,
             "failure_bound": jnp.sum(client.width),
+            "client_log_probs": laws_of(client.network, messages.problem),
             "reward_evaluations": self.evaluations(len(client.distance)),
             "learning_curve": learning_curve(client.losses),
         }
@@ -110,15 +119,18 @@ class _Server(_Clients):
         log_ratios = jnp.sum(forwards - backwards, axis=0)
         narrow = log_ratios.astype(jnp.float32)
         key_start, key_training = jax.random.split(key)
-        network, losses = train(
+        networks, losses = course(
             self.network(moves, key_start),
             moves,
             self.plan("contrastive", round(self.server_steps * self.steps)),
             key_training,
             lambda path: path.along(narrow),
         )
-        info = self.told(messages) | {"server_curve": in_stretches(losses)}
-        return _Trained(network, info, log_ratios)
+        info = self.told(messages) | {
+            "server_curve": in_stretches(losses),
+            "laws": jnp.exp(laws_of(networks, messages.problem)),
+        }
+        return _Trained(last(networks), info, log_ratios)
 
 
 def _rolled_out(
