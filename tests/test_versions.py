@@ -25,12 +25,11 @@ from dncbench.configure import configure, parse
 from dncbench.contracts.real_data import real_data_folder
 from dncbench.contracts.test_laws import LogGamma, shards_of
 from dncbench.contracts.test_method_contract import FEW_ASKED, FEW_GIVEN
-from dncbench.contracts.test_metric_contract import as_sample
+from dncbench.contracts.test_metric_contract import as_sample, figure_of
 from dncbench.draws import one
 from dncbench.entry import Entry, Kind
 from dncbench.merging.run import run_method
 from dncbench.method import Method, Shard
-from dncbench.metrics.sample import read
 from dncbench.posterior import Posterior, full_posterior
 from dncbench.precision import derive_key
 from dncbench.problem import load_data
@@ -107,9 +106,7 @@ def metric_figures(name: str) -> list[float]:
     for dim in (1, 3):
         approximation = as_sample(0.3 + 0.8 * ndtri(uniform(1500, dim)), 900.0)
         reference = as_sample(np.log(-np.log1p(-uniform(1500, dim, 0.3))))
-        figure = read(registry.get("metric", name), approximation, reference)
-        assert figure is not None
-        found += [*figure]
+        found += [*figure_of(registry.get("metric", name), approximation, reference)]
     return found
 
 

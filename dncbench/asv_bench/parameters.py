@@ -55,6 +55,11 @@ def method(spec: str) -> Any:
 def metric(name: str) -> Any:
     """The function that reads a metric; raises as :func:`method` does."""
     try:
-        return registry.get("metric", name).target
+        entry = registry.get("metric", name)
     except UnknownNameError as error:
         raise NotImplementedError(str(error)) from error
+    # An early commit did not say what it reads.
+    lacking = {"codes", "predictions"}.intersection(getattr(entry, "reads", ()))
+    if lacking:
+        raise NotImplementedError(f"{name} reads {' and '.join(lacking)}")
+    return entry.target

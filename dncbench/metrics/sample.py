@@ -44,9 +44,12 @@ class Sample:
         permutations: (G, d) permutations of the coordinates that leave the posterior as
             it is; None where there are none.
         codes: (n,) draws that are integer-coded objects; None for others.
-        law: (K,) exact probabilities of all K objects, where they are known; None else.
+        log_probs: (K,) exact log probabilities of all K objects, where they are known; None
+            else.
         predictions: (n, m) log density of each held-out observation under each draw; None
             where nothing is held out.
+        objects: (K, p) points that all K objects stand for, where they can be enumerated; None
+            else.
     """
 
     values: Float[np.ndarray, "n d"]
@@ -55,8 +58,9 @@ class Sample:
     score: Callable[[np.ndarray], np.ndarray] | None = None
     permutations: Int[np.ndarray, "G d"] | None = None
     codes: Int[np.ndarray, " n"] | None = None
-    law: Float[np.ndarray, " K"] | None = None
+    log_probs: Float[np.ndarray, " K"] | None = None
     predictions: Float[np.ndarray, "n m"] | None = None
+    objects: Float[np.ndarray, "K p"] | None = None
 
 
 READABLE = tuple(field.name for field in dataclasses.fields(Sample))

@@ -62,14 +62,17 @@ class Scorer:
             for entry in registry.entries("metric")
             if metrics is None or entry.id in metrics
         ]
+        # Of objects that can be enumerated, as an exact law does, metrics may ask for all points.
+        self._objects = None
+        if reference.log_probs is not None:
+            self._objects = space.embed(np.arange(len(reference.log_probs)))
         blocks = [
             self._sample(points, draws, draws, reference.ess)
             for points, draws in zip(reference.embedded, reference.blocks, strict=True)
         ]
         self.truth = blocks[0]
         if reference.log_probs is not None:
-            law = np.exp(reference.log_probs)
-            self.truth = self._sample(*self._first(reference), reference.ess, law)
+            self.truth = self._sample(*self._first(reference), reference.ess, reference.log_probs)
         # A metric without a floor is not applicable.
         defined = [entry for entry in self.metrics if entry.moments <= problem.finite_moments]
         self.floors, self.failed = noise_floor(
@@ -109,9 +112,8 @@ class Scorer:
         points = self._space.embed(draws)
         if isinstance(self._space, Real):
             self._refuse_constant(points, name)
-        law = None if log_probs is None else np.exp(log_probs)
         natural = self._space.name == "natural"
-        merged = self._sample(points, draws, None if natural else draws, ess, law)
+        merged = self._sample(points, draws, None if natural else draws, ess, log_probs)
         figures, without, failed = {}, [], {}
         for entry in self.metrics:
             if entry.id in known or (only is not None and entry.name not in only):
@@ -167,7 +169,7 @@ class Scorer:
         draws: Shaped[np.ndarray, "N ..."],
         eta: Shaped[np.ndarray, "N ..."] | None,
         ess: float,
-        law: Float[np.ndarray, " K"] | None = None,
+        log_probs: Float[np.ndarray, " K"] | None = None,
     ) -> Sample:
         real = isinstance(self._space, Real)
         predicted = None
@@ -180,8 +182,9 @@ class Scorer:
             self._score if real else None,
             self._problem.permutations,
             _locked(draws) if isinstance(self._space, Codes) else None,
-            _locked(law),
+            _locked(log_probs),
             _locked(predicted),
+            _locked(self._objects),
         )
 
 

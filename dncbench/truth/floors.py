@@ -8,7 +8,8 @@ to first order the readings are independent, and their mean has the standard err
 How much the pool is worth does not matter, as its own error is common to both subsets.
 
 What is read of one sample alone, or against a law that is known, has the pool's own error. It is
-read once on each block, and the standard error of the mean counts that.
+read once on each block, and the standard error of the mean counts that. A metric of exact laws
+alone does not read draws: perfect is the law itself, and the floor has no noise.
 """
 
 import dataclasses
@@ -213,8 +214,9 @@ def _read_all(
             continue
         for place, block in enumerate(blocks):
             other = truth if _against_law(entry, truth) else blocks[place - 1]
+            perfect = truth if "log_probs" in entry.reads else block
             if found[entry.id].error is None:
-                found[entry.id].add(entry, (block, other), lenient)
+                found[entry.id].add(entry, (perfect, other), lenient)
     for pair in _pairs(blocks, paired):
         paired = [
             entry
@@ -233,7 +235,7 @@ def _read_all(
 
 
 def _against_law(entry: Entry, truth: Sample) -> bool:
-    return truth.law is not None and "codes" in entry.reads
+    return truth.log_probs is not None and "codes" in entry.reads
 
 
 def _pairs(blocks: list[Sample], metrics: list[Entry]) -> Iterator[tuple[Sample, Sample]]:

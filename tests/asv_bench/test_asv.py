@@ -191,3 +191,9 @@ def test_what_a_commit_lacks_is_skipped(made: shards.Shards) -> None:
             skipped.setup(made, "nobody-has-this")
     with pytest.raises(NotImplementedError, match="rouns"):
         parameters.method("score-regression[rouns=2]")
+
+
+@pytest.mark.parametrize("metric", ["tv", "jeffreys", "log-predictive"])
+def test_metrics_that_points_do_not_have_are_skipped(made: shards.Shards, metric: str) -> None:
+    with pytest.raises(NotImplementedError, match=f"{metric} reads (codes|predictions)"):
+        scoring.Metrics().setup(made, metric)

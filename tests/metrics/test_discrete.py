@@ -2,33 +2,12 @@
 
 import numpy as np
 import pytest
+from finite_laws import FALSE_ALARM, assert_honest_error, drawn, known, law, of_law
 from scipy import stats
 
 from dncbench import registry
 from dncbench.metrics.discrete import total_variation
 from dncbench.metrics.sample import Figure, Sample, read
-
-FALSE_ALARM = 1e-3
-
-
-def drawn(codes: np.ndarray, ess: float | None = None) -> Sample:
-    points = codes[:, None].astype(float)
-    return Sample(points, float(len(codes)) if ess is None else ess, codes=codes)
-
-
-def known(law: np.ndarray) -> Sample:
-    """A law that is known exactly; whatever was drawn of it beside does not count."""
-    codes = np.zeros(100, dtype=int)
-    return Sample(codes[:, None].astype(float), 100.0, codes=codes, law=np.asarray(law))
-
-
-def law(seed: int, size: int) -> np.ndarray:
-    return np.random.default_rng(seed).dirichlet(np.full(size, 0.7))
-
-
-def of_law(rng: np.random.Generator, p: np.ndarray, num_draws: int) -> Sample:
-    return drawn(rng.choice(len(p), num_draws, p=p))
-
 
 # ---------------------------------------------------------------- values
 
@@ -104,14 +83,6 @@ def test_the_floor_of_many_draws_is_the_mean_of_half_normals(size: int) -> None:
     assert abs(np.mean(values) - expected) < stats.norm.isf(FALSE_ALARM / 2) * error + rare
     stated = 0.5 * np.sum(np.sqrt(2 * p / (np.pi * num_draws)))
     assert expected < stated < expected / np.sqrt(1 - p.max())
-
-
-def assert_honest_error(figures: list[Figure]) -> None:
-    """The jackknife variances, averaged, are the variance over replicates (see test_metrics)."""
-    observed = np.var([figure.value for figure in figures], ddof=1)
-    claimed = np.mean([figure.standard_error**2 for figure in figures])
-    f = stats.f(len(figures) - 1, 19 * len(figures))
-    assert f.ppf(FALSE_ALARM / 2) < observed / claimed < f.isf(FALSE_ALARM / 2)
 
 
 @pytest.mark.parametrize("against", ["law", "draws"])

@@ -1,15 +1,19 @@
 """One metric's failure costs neither the others nor the cell."""
 
+import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dncbench import registry
+from dncbench.configure import configure
 from dncbench.metrics.sample import Figure
 from dncbench.posterior import Posterior
-from dncbench.problem import Data
+from dncbench.precision import derive_key
+from dncbench.problem import Data, load_data
 from dncbench.registry import register_metric
 from dncbench.running.scoring import Scorer
 from dncbench.storage.cache import Cache
@@ -171,3 +175,65 @@ def test_a_posterior_in_a_plane_has_the_figures_that_need_no_covariance(tmp_path
     found = made.score(merged() @ flat, 300.0, "method")
     assert found["metrics"].keys() == {"iad@1", "skew@1", "c2st@1"}
     assert "lie in a plane" in found["metrics_failed"]["mah@1"]
+
+
+# ---------------------------------------------------------------- laws on objects
+
+LAWS = ["kl-forward@1", "kl-reverse@1", "jeffreys@1"]
+OBJECTS = ["tv@1", "l1@1", "jsd@1", "marginal-tv@1", "top-log-prob@1", "modes-missed@1"]
+
+
+def multisets(folder: Any) -> tuple[Scorer, np.ndarray]:
+    """The scorer of metrics of laws on a few multisets, and the law."""
+    problem = configure("problem", "multisets[num_items=4,size=3]")[1]
+    data = load_data(problem, derive_key(0, "multisets", "data"))
+    found = problem.truth(data, jax.random.key(1), 3 * NUM_DRAWS)
+    blocks = found.pool.reshape(3, NUM_DRAWS)
+    embedded = np.stack([problem.space.embed(block) for block in blocks])
+    grade = {"grade": "A", "checks": []}
+    reference = Reference(blocks, embedded, float(NUM_DRAWS), grade, found.log_probs)
+    scored = [*LAWS, *OBJECTS]
+    key, cache = {"id": "multisets@1"}, Cache(folder)
+    return Scorer(problem, data, reference, key, problem.space, cache, scored), found.log_probs
+
+
+def test_exact_laws_are_read_exactly_and_draws_by_their_shares(tmp_path) -> None:
+    made, log_probs = multisets(tmp_path)
+    codes = np.random.default_rng(3).choice(len(log_probs), NUM_DRAWS, p=np.exp(log_probs))
+    drawn = made.score(codes, 300.0, "draws")
+    assert drawn["metrics"].keys() == {*OBJECTS}
+    assert sorted(drawn["metrics_not_applicable"]) == sorted(LAWS)
+    perfect = made.score(codes, 300.0, "perfect", log_probs=log_probs)
+    assert perfect["metrics"].keys() == {*LAWS, *OBJECTS}
+    assert {figure["value"] for figure in perfect["metrics"].values()} == {0.0}
+    # What perfect laws read, and what perfect draws do.
+    assert all(made.floors[each]["max"] == 0.0 for each in LAWS)
+    for each in ("tv@1", "l1@1", "jsd@1", "marginal-tv@1"):
+        assert made.floors[each]["mean"] > 0.0
+        assert drawn["metrics"][each]["value"] > 0.0
+
+
+def test_an_infinite_relative_entropy_is_a_reason_for_no_figure(tmp_path) -> None:
+    made, log_probs = multisets(tmp_path)
+    narrow = np.where(np.arange(len(log_probs)) < 2, -np.inf, log_probs)
+    narrow -= np.log(np.exp(narrow).sum())
+    found = made.score(np.full(NUM_DRAWS, 5), 300.0, "narrow", log_probs=narrow)
+    assert found["metrics"].keys() == {"kl-reverse@1", *OBJECTS}
+    assert found["metrics_failed"].keys() == {"kl-forward@1", "jeffreys@1"}
+    assert "infinite: the merge rules out 2 objects" in found["metrics_failed"]["jeffreys@1"]
+
+
+def test_points_have_no_metrics_of_objects(tmp_path, monkeypatch) -> None:
+    names = [each.removesuffix("@1") for each in (*LAWS, *OBJECTS)]
+
+    def called(*samples: Any) -> Any:
+        pytest.fail("a metric of objects was asked to read points")
+
+    get = registry.get
+    monkeypatch.setattr(
+        registry, "get", lambda kind, name: dataclasses.replace(get(kind, name), target=called)
+    )
+    made = scorer(tmp_path, names, [])
+    found = made.score(merged(), 300.0, "method")
+    assert made.floors == found["metrics"] == {}
+    assert sorted(found["metrics_not_applicable"]) == sorted([*LAWS, *OBJECTS])

@@ -171,7 +171,7 @@ def test_against_an_exact_law_every_block_is_read_once(tmp_path: Path) -> None:
         Sample(codes[:, None].astype(float), 1200.0, codes=codes)
         for codes in rng.choice(3, (4, 1200), p=law)
     ]
-    truth = dataclasses.replace(made[0], law=law)
+    truth = dataclasses.replace(made[0], log_probs=np.log(law))
     entry, calls = counted()
     entry = dataclasses.replace(entry, reads=("codes",))
     floor = noise_floor(made, truth, [entry], IDENTITY, Cache(tmp_path)).levels["count@1"]
@@ -188,3 +188,8 @@ def test_against_an_exact_law_every_block_is_read_once(tmp_path: Path) -> None:
     noise_floor(made, truth, [entry], IDENTITY | {"points": True}, Cache(tmp_path))
     assert len(calls) == 6  # of four blocks
     assert all(truth not in pair for pair in calls)
+    # A metric that reads exact laws reads the truth itself: that is what a perfect merge knows.
+    entry, calls = counted()
+    entry = dataclasses.replace(entry, reads=("codes", "log_probs"))
+    noise_floor(made, truth, [entry], IDENTITY | {"laws": True}, Cache(tmp_path))
+    assert [(a, f) for a, f in calls] == [(truth, truth)] * 4
