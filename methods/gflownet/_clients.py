@@ -13,7 +13,7 @@ from dncbench.method import Method, Shard
 from dncbench.methods._learning import in_stretches
 from dncbench.methods.discrete._objects import drawn, log_rewards
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import LOSSES, STEPWISE, LogReward, Plan, train
+from dncbench.methods.gflownet._training import LOSSES, LogReward, Plan, train
 from dncbench.stategraph.graph import StateGraph
 from dncbench.stategraph.laws import forward_policy, largest_sum, log_law
 from dncbench.stategraph.moves import Tabulated
@@ -126,7 +126,7 @@ class GFlowNet(Method):
         log_probs = log_law(graph, forward_policy(graph, forward))
         gap = jnp.exp(log_probs) - jax.nn.softmax(table)
         distance = 0.5 * jnp.sum(jnp.abs(gap))
-        width = _range(graph, forward - backward, -table)
+        width = range_of(graph, forward - backward, -table)
         return Sent(Client(network, losses, distance, width), shard.problem)
 
     def evaluations(self, num_shards: int, steps: int | None = None) -> int:
@@ -176,9 +176,7 @@ def lookup(moves: Tabulated, table: Float[Array, " K"]) -> LogReward:
     return lambda states: level[moves.codes(states)]
 
 
-def edges(
-    network: Network, moves: Tabulated
-) -> tuple[Float[Array, "n A"], Float[Array, "n A"]]:
+def edges(network: Network, moves: Tabulated) -> tuple[Float[Array, "n A"], Float[Array, "n A"]]:
     """Log probabilities of all edges, forwards and backwards; float64, since they are added up."""
 
     def of_state(state: Array) -> tuple[Array, Array]:
@@ -195,7 +193,10 @@ def edges(
     return wide(forward), wide(backward)
 
 
-def _range(graph: StateGraph, terms: Array, ends: Array) -> Float[Array, ""]:
+def range_of(
+    graph: StateGraph, terms: Float[Array, "n A"], ends: Float[Array, " K"]
+) -> Float[Array, ""]:
+    """Largest minus smallest sum over a trajectory's edges and its object."""
     return largest_sum(graph, terms, ends) + largest_sum(graph, -terms, -ends)
 
 
