@@ -315,7 +315,7 @@ def _once(merged: _Cost | None, central: _Cost | None) -> str:
 
 def _costs_text(method: str, costs: list[_Cost]) -> str:
     rounds, sent = zip(*costs, strict=True)
-    return f"{method}: {_between(rounds)} rounds, {_between(sent)} bytes"
+    return f"{method}: rounds {_between(rounds)}, bytes {_between(sent)}"
 
 
 def _between(numbers: tuple[int, ...]) -> str:
@@ -368,8 +368,8 @@ def _range_text(ratios: list[tuple[str, Ratio]]) -> str:
 
 def _count(rows: list[Row]) -> str:
     counted = [row.verdict for row in rows if row.verdict in VERDICTS]
-    each = (f"{counted.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in counted)
-    return f"Of {len(counted)} rows: {', '.join(each)}." if counted else "No row counts."
+    each = (f"{verdict} {counted.count(verdict)}" for verdict in VERDICTS if verdict in counted)
+    return f"Rows: {', '.join(each)}." if counted else "No row counts."
 
 
 def _number(value: float) -> str:

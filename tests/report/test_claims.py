@@ -32,7 +32,7 @@ def made(case: str, method: str, values: list[float], metric: str = "tv", **fiel
         "problem": {"num_shards": 4},
         "method": {"steps": 3000, "batch": 128} if "gflownet" in method else {},
     }
-    return [
+    records = [
         record(
             entry.name,
             split,
@@ -46,6 +46,9 @@ def made(case: str, method: str, values: list[float], metric: str = "tv", **fiel
         )
         for split, value in enumerate(values)
     ]
+    for one in records:
+        one["identity"]["space"] = chosen.space.name
+    return records
 
 
 def about(value: float, spread: float = 0.02) -> list[float]:
@@ -108,7 +111,7 @@ def test_a_claim_holds_where_all_of_it_does() -> None:
 def test_a_claim_fails_where_one_task_fails() -> None:
     found = finding(everywhere(**{"grid-world": 3.0}), "accuracy")
     assert found.verdict == "fails"
-    assert f"Of {len(ALL)} rows: {len(ALL) - 1} holds, 1 fails." in found.sentence
+    assert f"Rows: holds {len(ALL) - 1}, fails 1." in found.sentence
     assert "3 (grid-world)" in found.sentence
 
 
@@ -281,7 +284,7 @@ def test_one_round_is_held_against_one_for_each_update(
     found = finding(records, "communication")
     assert verdict_of(found, "multisets") == verdict
     # 3000 updates of 128 objects to 4 clients and back, 4 bytes each.
-    assert "centralised: 3,000 rounds, 12,288,000 bytes" in found.sentence
+    assert "centralised: rounds 3,000, bytes 12,288,000" in found.sentence
 
 
 def test_records_that_do_not_count_rounds_say_nothing() -> None:
@@ -301,7 +304,7 @@ def test_verdicts_come_first_and_tables_after() -> None:
     assert (
         "| accuracy: The merged law is about as accurate as one network trained on all rewards, on "
         "every task. | fails | tv of merged over that of centralised is 3 (grid-world). "
-        f"Of {len(ALL)} rows: 1 fails, {len(ALL) - 1} not run. |\n"
+        f"Rows: fails 1, not run {len(ALL) - 1}. |\n"
     ) in claims
     assert "sizes and rewards, networks and numbers of updates are this suite's own" in claims
     assert (
