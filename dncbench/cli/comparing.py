@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -11,6 +12,9 @@ from dncbench.budget import NAMES as BUDGETS
 from dncbench.cli import options, progress_bar, terminal
 from dncbench.errors import DataError, DncbenchError
 from dncbench.storage.reading import without_collection
+
+if TYPE_CHECKING:
+    from dncbench.storage.records import Records
 
 
 @click.command()
@@ -21,7 +25,8 @@ from dncbench.storage.reading import without_collection
     type=click.Choice(BUDGETS),
     default="quick",
     show_default=True,
-    help="Of the records that stand in where there are none of a paper's own draws.",
+    help="Of the records that are read; for published figures, of those that stand in where there "
+    "are none of the paper's own draws.",
 )
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help='Of two folders; or "all".'
@@ -40,15 +45,16 @@ def compare(
     results: str | None,
     output: str | None,
 ) -> None:
-    """Compare published figures with ours, or two result sets cell by cell.
+    """Compare published figures or claims with ours, or two result sets cell by cell.
 
     A paper's figures are reproduced, an artefact of its code, unexplained, or not run with its own
-    training and draws. Of two results folders, the
+    training and draws; its claims hold, fail, or are undecided. Of two results folders, the
     cells that both have are compared, paired over splits.
 
     \b
     Examples:
       dncbench run --suite trojan2024 --method all && dncbench compare trojan2024
+      dncbench compare dasilva2024
       dncbench compare results-of-last-week results
       dncbench compare mine theirs --metric all --everything
     """
@@ -61,23 +67,44 @@ def compare(
 
 
 def _with_paper(paper: str, budget_name: str, results: str | None, output: str | None) -> None:
-    from dncbench.report import reproduction
-    from dncbench.report.reproduction_text import to_markdown
+    from dncbench.report.claims import has_claims
     from dncbench.storage.files import write_atomically
     from dncbench.storage.records import Records
 
     store = Records(results)
-    found = reproduction.compare(paper, store, budget_name)
-    if all(row.verdict == reproduction.MISSING for row in found.claims):
-        raise DataError(
-            f"{store.root} has no record of this paper's experiments under budget {budget_name}; "
-            f"make them with: dncbench run --suite {paper} --method all"
-        )
-    text = to_markdown(paper, found, budget_name)
+    text = (_claims if has_claims(paper) else _figures)(paper, store, budget_name)
     path = Path(output) if output else store.root / f"reproduction_{paper}.md"
     write_atomically(path, text.encode())
     click.echo(text)
     click.echo(f"written to {path}")
+
+
+def _figures(paper: str, store: "Records", budget_name: str) -> str:
+    from dncbench.report import reproduction
+    from dncbench.report.reproduction_text import to_markdown
+
+    found = reproduction.compare(paper, store, budget_name)
+    if all(row.verdict == reproduction.MISSING for row in found.claims):
+        _without_records(store, budget_name, [f"dncbench run --suite {paper} --method all"])
+    return to_markdown(paper, found, budget_name)
+
+
+def _claims(paper: str, store: "Records", budget_name: str) -> str:
+    from dncbench.report.claim_kinds import MISSING
+    from dncbench.report.claims import examine
+    from dncbench.report.claims_text import commands, to_markdown
+
+    found = examine(paper, store, budget_name)
+    if all(finding.verdict == MISSING for finding in found):
+        _without_records(store, budget_name, commands(found, budget_name))
+    return to_markdown(paper, found, budget_name)
+
+
+def _without_records(store: "Records", budget_name: str, commands: list[str]) -> NoReturn:
+    raise DataError(
+        f"{store.root} has no record of this paper's experiments under budget {budget_name}; "
+        f"make them with: {' && '.join(commands)}"
+    )
 
 
 def _two_folders(first: str, second: str, metrics: tuple[str, ...], everything: bool) -> None:

@@ -71,11 +71,14 @@ def of_suite(name: str, records: Iterable[dict[str, Any]]) -> list[dict[str, Any
     Raises:
         UnknownNameError: there is no such suite.
     """
-    wanted = {
-        (label(*configure("problem", case.problem)), case.scheme, case.space)
-        for case in get(name, MOST_SPLITS).cases
-    }
+    wanted = {_planned(case) for case in get(name, MOST_SPLITS).cases}
     return [record for record in records if _case(identity_of(record).terms) in wanted]
+
+
+def _planned(case: Case) -> tuple[str, str, str]:
+    """Problem, scheme and space as records have them: what is merged need not be points."""
+    entry, problem = configure("problem", case.problem)
+    return label(entry, problem), case.scheme, problem.space_for(case.space).name
 
 
 def _case(terms: Terms) -> tuple[str, str, str]:

@@ -130,7 +130,7 @@ class GFlowNet(Method):
         log_probs = log_law(graph, forward)
         gap = jnp.exp(log_probs) - jax.nn.softmax(table)
         distance = 0.5 * jnp.sum(jnp.abs(gap))
-        width = _range(graph, forward - backward, -table)
+        width = range_of(graph, forward - backward, -table)
         return Sent(Client(network, losses, distance, width), shard.problem)
 
     def evaluations(self, num_shards: int, steps: int | None = None) -> int:
@@ -221,7 +221,10 @@ def edges(network: Network, moves: Moves) -> tuple[Float[Array, "n A"], Float[Ar
     return wide(forward), wide(backward)
 
 
-def _range(graph: StateGraph, terms: Array, ends: Array) -> Float[Array, ""]:
+def range_of(
+    graph: StateGraph, terms: Float[Array, "n A"], ends: Float[Array, " K"]
+) -> Float[Array, ""]:
+    """Largest minus smallest sum over a trajectory's edges and its object."""
     return largest_sum(graph, terms, ends) + largest_sum(graph, -terms, -ends)
 
 

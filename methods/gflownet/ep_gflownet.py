@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from dncbench.draws import systematic
+from dncbench.errors import UnknownNameError
 from dncbench.merging.importance import smooth
 from dncbench.method import Shard
 from dncbench.methods._learning import in_stretches, learning_curve
@@ -36,11 +37,12 @@ from dncbench.methods.gflownet._clients import (
     law_of,
     laws_of,
     moves_of,
+    range_of,
 )
 from dncbench.methods.gflownet._policy import Network
 from dncbench.methods.gflownet._training import course
 from dncbench.registry import register_method
-from dncbench.stategraph.laws import aggregated_policy, log_law
+from dncbench.stategraph.laws import aggregated_policy, forward_policy, log_law
 from dncbench.stategraph.moves import Tabulated
 from dncbench.stategraph.trajectories import Trajectories, roll_out
 
@@ -84,14 +86,38 @@ class EpGflownetExact(_Clients):
 
     Exact aggregating balance by dynamic programming over all states: its error is the clients'
     alone. Only where the states can be listed. See the module's docstring.
+
+    Attributes:
+        broken: standard deviation of independent normal noise that is added to the first client's
+            scores of all actions where its network arrives: one client that fails, on purpose.
+            ``failure_bound`` then is a bound of Theorem 3.4's: the server, which does not know
+            the client's rewards, adds to its range that of what the noise changed.
+            ``client_tv`` is of what was sent.
     """
+
+    broken: float = 0.0
+
+    def __check_init__(self) -> None:
+        if not 0.0 <= self.broken < float("inf"):
+            raise UnknownNameError(
+                f"broken={self.broken}; a standard deviation is finite and at least 0"
+            )
 
     def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:
         """Draws of the law of the aggregated policy."""
         graph, moves = messages.problem.graph, moves_of(messages.problem)
-        policy = aggregated_policy(graph, *_policies(messages, moves))
+        forwards, backwards = _policies(messages, moves)
+        told = self.told(messages)
+        if self.broken:
+            sent = forwards[0]
+            noise = jax.random.normal(jax.random.fold_in(key, 1), sent.shape, sent.dtype)
+            first = forward_policy(graph, sent + self.broken * noise)
+            # The range of a sum of two is at most the sum of their ranges.
+            told["failure_bound"] += range_of(graph, first - sent, jnp.zeros(graph.num_objects))
+            forwards = forwards.at[0].set(first)
+        policy = aggregated_policy(graph, forwards, backwards)
         codes, info = law_of(log_law(graph, policy), key, num_draws)
-        return codes, info | self.told(messages)
+        return codes, info | told
 
 
 class _Trained(NamedTuple):

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from handmade import record
 
+from dncbench import budget
 from dncbench.cli import main
 from dncbench.configure import configure
 from dncbench.errors import UnknownNameError
 from dncbench.running import suites
+from dncbench.running.plan import plan
+from dncbench.storage.records import Records
 
 
 def dry(tmp_path: Path, *options: str) -> list[str]:
@@ -46,6 +50,15 @@ def test_options_that_would_be_passed_over_are_refused(options: list[str], named
     done = CliRunner().invoke(main, ["run", "--dry-run", *options])
     assert done.exit_code == 2
     assert f"leave {named} out" in done.output
+
+
+@pytest.mark.parametrize("name", suites.names())
+def test_what_a_suite_runs_is_found_again(name: str, tmp_path: Path) -> None:
+    cases, store = suites.get(name, 1).cases, Records(tmp_path)
+    cells = plan(cases, ["average"], seed=0, budget=budget.get("smoke"), records=store).todo
+    assert len(cells) >= len(cases)
+    records = [record() | {"identity": cell.identity.to_json()} for cell in cells]
+    assert suites.of_suite(name, records) == records
 
 
 def test_an_unknown_suite_is_named() -> None:
