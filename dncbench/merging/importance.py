@@ -24,6 +24,7 @@ from scipy.stats import spearmanr
 from dncbench.draws import at_most, one
 
 NUM_POINTS = 2_000
+_AGAIN = 5  # times that a largest ratio is seen, for it to be known as the bound
 _EQUAL = 1e-9  # a spread of the log ratios that is rounding alone
 
 
@@ -80,6 +81,12 @@ def smooth(
     weights = np.zeros(num_points)
     if np.ptp(finite) < _EQUAL:
         weights[inside], k_hat = 1 / len(finite), 0.0
+    elif _tied(finite):
+        # Objects repeat, and with them their ratios: no tail can be fitted. Where the largest was
+        # seen again and again, it is the bound, and the weights need no smoothing.
+        weights[inside] = np.exp(finite - finite.max())
+        weights /= weights.sum()
+        k_hat = 0.0 if np.sum(finite == finite.max()) >= _AGAIN else np.inf
     else:
         # Where one ratio outweighs the others by more than a float can hold, no tail fits.
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -91,6 +98,13 @@ def smooth(
     if not (np.isfinite(k_hat) and np.isfinite(share)):
         return None, {"k_hat": None, "ess_share": None, "points": num_points}
     return weights, {"k_hat": float(k_hat), "ess_share": float(share), "points": num_points}
+
+
+def _tied(log_ratios: Float[np.ndarray, " N"]) -> bool:
+    """Whether most of the largest ratios, to which a tail is fitted, equal others."""
+    num = len(log_ratios)
+    tail = np.sort(log_ratios)[-int(np.ceil(min(num / 5, 3 * num**0.5))) :]
+    return bool(len(np.unique(tail)) < 0.5 * len(tail))
 
 
 @eqx.filter_jit

@@ -11,7 +11,7 @@ where for aggregating balance log R(x) is replaced by what the clients sent of t
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def trajectory_loss(
@@ -31,7 +31,7 @@ def contrastive_loss(residuals: Float[Array, " N"]) -> Float[Array, ""]:
     return 2.0 * jnp.var(residuals, ddof=1)
 
 
-def detailed_loss(residuals: Float[Array, "T N"], moved: Float[Array, "T N"]) -> Float[Array, ""]:
+def detailed_loss(residuals: Float[Array, "T N"], moved: Bool[Array, "T N"]) -> Float[Array, ""]:
     """Mean over steps of squared residuals: log F(s) + log p_F - log F(s') - log p_B.
 
     F is the flow through a state, R(x) of an object: detailed balance, Bengio et al. (2021). The

@@ -141,10 +141,9 @@ class GFlowNet(Method):
 def law_of(
     log_probs: Float[Array, " K"], key: PRNGKeyArray, num_draws: int
 ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
-    """Draws of an exact law; the law, and its density at them."""
+    """Draws of an exact law, and the law."""
     log_probs = jax.nn.log_softmax(log_probs)
-    codes = categorical(key, log_probs, num_draws)
-    return codes, {"log_probs": log_probs, "log_density": log_probs[codes]}
+    return categorical(key, log_probs, num_draws), {"log_probs": log_probs}
 
 
 def last(networks: Network) -> Network:

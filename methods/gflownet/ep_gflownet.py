@@ -45,8 +45,10 @@ from dncbench.registry import register_method
 from dncbench.stategraph.laws import aggregated_policy, forward_policy, log_law
 from dncbench.stategraph.moves import Tabulated
 from dncbench.stategraph.trajectories import Trajectories, roll_out
+from dncbench.storage.ratios import UNTRUSTED
 
 _JUDGED = 4096  # trajectories by which the server's balance is judged
+_NO_TAIL = 100.0  # for a k-hat where one weight is beyond all others: no tail can be fitted
 _PROPOSALS = 5  # trajectories that are weighted for each draw that is wanted
 
 Draws = tuple[Int[Array, " num_draws"], dict[str, Any]]
@@ -204,7 +206,7 @@ class EpGflownetIs(_Server):
 
     Weights Π_n (p_F,n / p_B,n) p_B / p_F of the server's own trajectories, Pareto-smoothed, move
     its draws to the product of the clients' laws, where its policy reaches: nothing more is asked
-    of the clients. k-hat says whether it does. What is wrong with the clients stays.
+    of the clients. ``weights_k_hat`` says whether it does. What is wrong with the clients stays.
     """
 
     def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:
@@ -217,9 +219,14 @@ class EpGflownetIs(_Server):
         log_weights = path.along(log_ratios + backward - forward)
         weights, k_hat, share = _smoothed(log_weights)
         rows = systematic(key_resample, weights, num_draws)
-        ratios = {"k_hat": k_hat, "ess_share": share, "points": len(log_weights)}
-        ess = jnp.minimum(num_draws, share * len(log_weights))
-        return moves.codes(path.last)[rows], info | {"ess": ess, "weights": ratios}
+        return moves.codes(path.last)[rows], info | {
+            "ess": jnp.minimum(num_draws, share * len(log_weights)),
+            "weights_k_hat": k_hat,
+            "weights_share": share,
+            "unreliable": {
+                "the server's policy misses what the clients' product needs": k_hat > UNTRUSTED
+            },
+        }
 
 
 def _smoothed(
@@ -230,10 +237,11 @@ def _smoothed(
     def smoothed(given: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = np.asarray(given)
         weights, told = smooth(found)
-        if weights is None:  # one outweighs all others
-            weights = (found == found.max()) / np.sum(found == found.max())
+        if weights is None:  # no tail can be fitted to them
+            weights = np.exp(found - found.max())
+            weights /= weights.sum()
         share = 1.0 / (len(found) * np.sum(weights**2))
-        k_hat = np.inf if told["k_hat"] is None else told["k_hat"]
+        k_hat = _NO_TAIL if told["k_hat"] is None else min(told["k_hat"], _NO_TAIL)
         return weights.astype(float), np.asarray(k_hat, float), np.asarray(share, float)
 
     number = jax.ShapeDtypeStruct((), float)

@@ -88,16 +88,12 @@ class FedavgGflownet(GFlowNet):
         network = self.network(moves_of(shard.problem), jax.random.key(0))
         return None, self._turn(shard, _Average(network, jnp.asarray(0), shard.problem), key)
 
-    def initial_server(self, messages: _Average) -> Array:
-        """Nothing is kept but the number of the round, which the messages have."""
-        return jnp.zeros(())
-
     def aggregate(
-        self, server: Array, messages: _Average, key: PRNGKeyArray
-    ) -> tuple[Array, _Average]:
+        self, server: None, messages: _Average, key: PRNGKeyArray
+    ) -> tuple[None, _Average]:
         """The mean of the weights."""
         network = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), messages.network)
-        return server, _Average(network, messages.number[0] + 1, messages.problem)
+        return None, _Average(network, messages.number[0] + 1, messages.problem)
 
     def answer(
         self, shard: Shard, state: None, broadcast: _Average, key: PRNGKeyArray
@@ -106,7 +102,7 @@ class FedavgGflownet(GFlowNet):
         return None, self._turn(shard, broadcast, key)
 
     def finish(
-        self, server: Array, messages: _Average, key: PRNGKeyArray, num_draws: int
+        self, server: None, messages: _Average, key: PRNGKeyArray, num_draws: int
     ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
         """Draws of the law of the averaged policy."""
         _, average = self.aggregate(server, messages, key)

@@ -84,7 +84,7 @@ def test_weights_mend_a_server_that_was_hardly_trained() -> None:
     clients = distance(EpGflownetExact(**SHORT))
     assert before > 0.1
     assert after < 3 * floor + clients < before
-    assert 0.0 < result.info["weights"]["ess_share"] < 1.0
+    assert 0.0 < result.info["weights_share"] < 1.0
     assert result.info["ess"] <= NUM_DRAWS
 
 
