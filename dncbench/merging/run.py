@@ -115,7 +115,10 @@ def run_method(
         method, shards, key, num_draws, executor or EXECUTOR
     )
     checked = space.check(draws, num_draws, f"method {name!r}")
-    kept = {key: info.pop(key, None) for key in ("log_density", "log_probs")}
+    log_density, log_probs = (
+        None if array is None else np.asarray(array, np.float64)
+        for array in (info.pop(key, None) for key in ("log_density", "log_probs"))
+    )
     client_log_probs, laws = taken_out(info, name, space, len(rounds[-1].by_shard))
     plain = _plain_info(info, name, method, shards, num_draws)
     if isinstance(space, Real):
@@ -141,9 +144,10 @@ def run_method(
         sum(one.bytes_up + one.bytes_down for one in rounds),
         tuple(rounds),
         memory,
-        *(None if array is None else np.asarray(array, np.float64) for array in kept.values()),
-        client_log_probs=client_log_probs,
-        laws=laws,
+        log_density,
+        log_probs,
+        client_log_probs,
+        laws,
     )
 
 
