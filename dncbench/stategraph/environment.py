@@ -21,7 +21,8 @@ class Environment(abc.ABC):
 
     A state graph finds out the rest. Where the objects are too many for one, the environment
     itself says how long building takes, what leads into a state, and what an object's code is:
-    ``num_steps``, ``entered``, ``undo`` and ``code``, which no other use asks for.
+    ``num_steps``, ``entered``, ``undo`` and ``code``, which no other use asks for; and where
+    uniform actions hardly ever reach some objects, a better ``wander``.
     """
 
     @property
@@ -63,6 +64,16 @@ class Environment(abc.ABC):
     def code(self, states: Shaped[Any, "n D"]) -> Int[Any, " n"]:
         """The code of each complete state in the problem's space; of others it means nothing."""
         raise self._untold("code")
+
+    def wander(self, states: Shaped[Any, "n D"]) -> Float[Any, "n A"]:
+        """Probabilities of the actions of somebody who explores; zero where not allowed.
+
+        All allowed ones are equally probable, unless an environment knows how to make all objects
+        so, as a graph does.
+        """
+        xp = states.__array_namespace__()
+        can = self.allowed(states).astype(xp.float32)
+        return can / xp.maximum(xp.sum(can, axis=1, keepdims=True), 1.0)
 
     def _untold(self, what: str) -> NotApplicableError:
         return NotApplicableError(

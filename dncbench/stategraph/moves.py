@@ -194,10 +194,8 @@ class Functional(Moves):
         return self.environment.features(states)
 
     def wander(self, states: Int[Array, "N D"]) -> Float[Array, "N A"]:
-        """Any allowed action with equal probability."""
-        can = self.allowed(states)
-        number = jnp.sum(can, axis=1, keepdims=True)
-        return can.astype(jnp.float32) / jnp.maximum(number, 1).astype(jnp.float32)
+        """Computed."""
+        return self.environment.wander(states)
 
     def codes(self, states: Int[Array, "N D"]) -> Int[Array, " N"]:
         """Computed."""

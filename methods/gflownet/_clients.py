@@ -15,10 +15,9 @@ from dncbench.methods._learning import in_stretches
 from dncbench.methods.discrete._objects import log_rewards
 from dncbench.methods.gflownet._policy import Network
 from dncbench.methods.gflownet._training import LOSSES, LogReward, Plan, course
-from dncbench.stategraph.environment import Environment
 from dncbench.stategraph.graph import StateGraph
 from dncbench.stategraph.laws import largest_sum, log_law
-from dncbench.stategraph.moves import Functional, Moves, Tabulated
+from dncbench.stategraph.moves import Moves, Tabulated
 
 _TOGETHER = 8192  # states that are evaluated at once: bounds the memory of hidden layers
 
@@ -29,16 +28,15 @@ class Client(NamedTuple):
     Attributes:
         network: forward and backward policy; they belong together.
         losses: in the course of training.
-        distance: () total variation from the client's own rewards, normalised; None, as the
-            next, where the objects are too many to be listed.
+        distance: () total variation from the client's own rewards, normalised.
         width: () range of log p_F(τ) / (p_B(τ given x) R(x)) over all trajectories τ: the sum
             of the clients' bounds how far the merge may be off (:func:`failure_bound`).
     """
 
     network: Network
     losses: Float[Array, "*S points"]
-    distance: Float[Array, "*S"] | None
-    width: Float[Array, "*S"] | None
+    distance: Float[Array, "*S"]
+    width: Float[Array, "*S"]
 
 
 class Sent(eqx.Module):
@@ -161,18 +159,18 @@ def laws_of(networks: Network, problem: Any) -> Float[Array, "P K"]:
     return jax.lax.map(law, networks)
 
 
-def moves_of(problem: Any) -> Moves:
-    """How the problem's objects are built: its state graph, or functions where it has none.
+def moves_of(problem: Any) -> Tabulated:
+    """The problem's state graph as what training asks of it.
 
     Raises:
-        NotApplicableError: it does not say.
+        NotApplicableError: it has none, or its states are too many for one.
     """
-    environment = getattr(problem, "environment", None)
-    if not isinstance(environment, Environment):
-        raise NotApplicableError("the problem says not how its objects are built, step by step")
-    if isinstance(getattr(problem, "graph", None), StateGraph):
-        return _tabulated(problem)
-    return Functional(environment)
+    graph, environment = getattr(problem, "graph", None), getattr(problem, "environment", None)
+    if not isinstance(graph, StateGraph) or environment is None:
+        raise NotApplicableError(
+            "the problem has no state graph, which says how its objects are built, step by step"
+        )
+    return _tabulated(problem)
 
 
 @functools.lru_cache(maxsize=16)
@@ -187,7 +185,7 @@ def of_objects(reward: LogReward) -> Any:
     return lambda path: reward(path.last)
 
 
-def lookup(moves: Moves, table: Float[Array, " K"]) -> LogReward:
+def lookup(moves: Tabulated, table: Float[Array, " K"]) -> LogReward:
     """Log rewards of complete states, the largest of which is zero.
 
     What is added to all of them is lost in every loss but for log Z, which would otherwise
@@ -197,14 +195,8 @@ def lookup(moves: Moves, table: Float[Array, " K"]) -> LogReward:
     return lambda states: level[moves.codes(states)]
 
 
-def edges(network: Network, moves: Moves) -> tuple[Float[Array, "n A"], Float[Array, "n A"]]:
-    """Log probabilities of all edges, forwards and backwards; float64, since they are added up.
-
-    Raises:
-        NotApplicableError: they are too many to be listed.
-    """
-    if not isinstance(moves, Tabulated):
-        raise NotApplicableError("the states are too many to be listed, and this merge does so")
+def edges(network: Network, moves: Tabulated) -> tuple[Float[Array, "n A"], Float[Array, "n A"]]:
+    """Log probabilities of all edges, forwards and backwards; float64, since they are added up."""
 
     def of_state(state: Array) -> tuple[Array, Array]:
         one = state[None]
@@ -227,13 +219,12 @@ def range_of(
     return largest_sum(graph, terms, ends) + largest_sum(graph, -terms, -ends)
 
 
-def check_stops(moves: Moves) -> None:
+def check_stops(moves: Tabulated) -> None:
     """Modified detailed balance needs a stop, the last action, in every incomplete state.
 
     Raises:
         NotApplicableError: there is none.
     """
-    assert isinstance(moves, Tabulated)
     incomplete = moves.can.any(1)
     ends = ~moves.can[moves.child[:, -1]].any(1)
     if not (moves.can[incomplete, -1] & ends[incomplete]).all():

@@ -10,7 +10,7 @@ whose terms are equal where the policy is in balance. No array has a size of the
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from dncbench.errors import NotApplicableError
 from dncbench.method import Shard
 from dncbench.methods._learning import in_stretches, learning_curve
-from dncbench.methods.gflownet._clients import Client, GFlowNet, Sent, moves_of, of_objects
+from dncbench.methods.discrete._objects import Message
+from dncbench.methods.gflownet._clients import GFlowNet, of_objects
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import along, train
+from dncbench.methods.gflownet._training import Aim, along, train
+from dncbench.stategraph.environment import Environment
+from dncbench.stategraph.graph import StateGraph
 from dncbench.stategraph.moves import Functional, Moves
 from dncbench.stategraph.trajectories import Trajectories, roll_back, roll_out
 
@@ -30,12 +33,25 @@ _ROLLED_BACK = 64  # trajectories from each object whose probability is estimate
 _TOGETHER = 16  # objects whose trajectories are evaluated at once: bounds the memory
 
 
+class Client(NamedTuple):
+    """What a client sends.
+
+    Attributes:
+        network: forward and backward policy; they belong together.
+        losses: in the course of training.
+    """
+
+    network: Network
+    losses: Float[Array, "*S points"]
+
+
 def is_large(problem: Any) -> bool:
-    """Whether nobody can list the objects of the problem."""
-    return isinstance(moves_of(problem), Functional)
+    """Whether the problem says how objects are built, but has no graph of all states."""
+    with_graph = isinstance(getattr(problem, "graph", None), StateGraph)
+    return isinstance(getattr(problem, "environment", None), Environment) and not with_graph
 
 
-def client(method: GFlowNet, shard: Shard, key: PRNGKeyArray) -> Sent:
+def client(method: GFlowNet, shard: Shard, key: PRNGKeyArray) -> Message:
     """Train on one client's rewards, of the objects that its trajectories end in.
 
     Raises:
@@ -43,7 +59,7 @@ def client(method: GFlowNet, shard: Shard, key: PRNGKeyArray) -> Sent:
     """
     if method.loss == "modified":
         raise NotApplicableError("loss=modified looks at all states, which are too many")
-    moves, density = moves_of(shard.problem), shard.density
+    moves, density = Functional(shard.problem.environment), shard.density
     assert density is not None
 
     def reward(states: Array) -> Array:
@@ -54,36 +70,38 @@ def client(method: GFlowNet, shard: Shard, key: PRNGKeyArray) -> Sent:
     network, losses = train(
         method.network(moves, start), moves, plan, key, of_objects(reward), reward
     )
-    return Sent(Client(network, in_stretches(losses), None, None), shard.problem)
+    return Message(Client(network, in_stretches(losses)), shard.problem)
 
 
 def merged(
-    method: GFlowNet, messages: Sent, steps: int, key: PRNGKeyArray, num_draws: int
+    method: GFlowNet, messages: Message, steps: int, key: PRNGKeyArray, num_draws: int
 ) -> tuple[Int[Array, " num_draws"], dict[str, Any]]:
     """Train a server to aggregating balance for so many steps; draws of its policy."""
-    moves, sent = moves_of(messages.problem), messages.client
+    moves, sent = Functional(messages.problem.environment), messages.sent
     keys = jax.random.split(key, 4)
-    told = log_ratios(sent.network, moves)
+    aim = log_ratios(sent.network, moves)
     plan = method.plan("contrastive", steps)
-    network, losses = train(method.network(moves, keys[0]), moves, plan, keys[1], told)
+    network, losses = train(method.network(moves, keys[0]), moves, plan, keys[1], aim)
 
     def policy(states: Array) -> Array:
         return jnp.exp(network.forward(network.outputs(moves, states), moves.allowed(states)))
 
     path = roll_out(moves, policy, keys[2], num_draws)
-    judged = Trajectories(*(part[:, :_JUDGED] for part in path[:3]), path.last[:_JUDGED])
-    log_probs, error = log_probs_at(network, moves, path.last, keys[3])
-    return moves.codes(path.last), {
+    objects = jnp.asarray(path.last)
+    log_probs, error = log_probs_at(network, moves, objects, keys[3])
+    states, actions, moved = (part[:, :_JUDGED] for part in path[:-1])
+    judged = Trajectories(states, actions, moved, objects[:_JUDGED])
+    return moves.codes(objects), {
         "log_density": log_probs,
         "log_density_error": jnp.sqrt(jnp.mean(error**2)),
-        "aggregating_balance": jnp.std(_log_ratio(network, moves, judged) - told(judged)),
+        "aggregating_balance": jnp.std(_log_ratio(network, moves, judged) - aim(judged)),
         "reward_evaluations": method.evaluations(len(sent.losses)),
         "learning_curve": learning_curve(sent.losses),
         "server_curve": in_stretches(losses),
     }
 
 
-def log_ratios(networks: Network, moves: Moves) -> Any:
+def log_ratios(networks: Network, moves: Moves) -> Aim:
     """The aim of a server: Σ_n log p_F,n(τ) - log p_B,n(τ given x), of S stacked networks."""
 
     def aim(path: Trajectories) -> Float[Array, " N"]:

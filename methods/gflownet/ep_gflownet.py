@@ -177,7 +177,7 @@ class EpGflownet(_Server):
     module's docstring gives the source and says when it fails.
     """
 
-    def fit(self, shard: Shard, key: PRNGKeyArray) -> Sent:
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Any:
         """Train on the client's rewards, and send the network."""
         return (
             large.client(self, shard, key)
@@ -185,7 +185,7 @@ class EpGflownet(_Server):
             else self.client(shard, key)
         )
 
-    def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:
+    def merge(self, messages: Any, key: PRNGKeyArray, num_draws: int) -> Draws:
         """Train the server; draws of the law of its policy."""
         if large.is_large(messages.problem):
             steps = round(self.server_steps * self.steps)

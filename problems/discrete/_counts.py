@@ -58,6 +58,12 @@ class Bag(Environment):
         xp = states.__array_namespace__()
         return states - xp.eye(self.num_items, dtype=states.dtype)[actions]
 
+    def wander(self, states: Shaped[Any, "n U"]) -> Float[Any, "n U"]:
+        """Pólya's urn, (x_u + 1) / (Σ x + U): all objects of a size are equally probable."""
+        xp = states.__array_namespace__()
+        urn = xp.where(self.allowed(states), states.astype(xp.float32) + 1.0, 0.0)
+        return urn / xp.maximum(xp.sum(urn, axis=1, keepdims=True), 1.0)
+
     # ------------------------------------------------------------ codes
 
     @property

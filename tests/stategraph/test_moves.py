@@ -13,6 +13,7 @@ from dncbench.problems.discrete._trees import Joining
 from dncbench.problems.discrete.sequences import Writing
 from dncbench.stategraph.environment import Environment
 from dncbench.stategraph.graph import tabulate
+from dncbench.stategraph.laws import log_law
 from dncbench.stategraph.moves import Functional, Moves, Tabulated, _parents
 
 ENVIRONMENTS = [
@@ -73,6 +74,12 @@ def test_codes_of_bags_are_the_table_s() -> None:
     table, functions = Tabulated(graph, Bag(4, 3)), Functional(Bag(4, 3))
     found = functions.codes(jnp.asarray(graph.objects))
     np.testing.assert_array_equal(found, table.codes(jnp.asarray(graph.complete)))
+
+
+def test_an_explorer_of_bags_finds_all_objects_equally_often() -> None:
+    graph = tabulate(Bag(4, 3))
+    policy = np.log(np.maximum(Bag(4, 3).wander(graph.states.astype(int)), 1e-30))
+    np.testing.assert_allclose(log_law(graph, policy), -np.log(graph.num_objects), rtol=1e-6)
 
 
 def test_an_explorer_takes_any_allowed_action() -> None:
