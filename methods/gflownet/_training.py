@@ -113,7 +113,7 @@ def course(
         if plan.loss in STEPWISE:
             assert log_reward is not None
             residuals = _stepwise(plan.loss, network, moves, look, path, log_reward)
-            return detailed_loss(residuals, path.moved)
+            return detailed_loss(residuals, jnp.asarray(path.moved))
         forward, backward = along(network, moves, look, path)
         residuals = path.add(forward - backward) - aim(path)
         if plan.loss == "trajectory":

@@ -219,7 +219,7 @@ class EpGflownetIs(_Server):
         log_weights = path.along(log_ratios + backward - forward)
         weights, k_hat, share = _smoothed(log_weights)
         rows = systematic(key_resample, weights, num_draws)
-        return moves.codes(path.last)[rows], info | {
+        return moves.codes(jnp.asarray(path.last))[rows], info | {
             "ess": jnp.minimum(num_draws, share * len(log_weights)),
             "weights_k_hat": k_hat,
             "weights_share": share,
