@@ -22,6 +22,7 @@ standard error, from all of Σ, does.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -80,8 +81,8 @@ def joint_offset(members: Sequence[Member], resolution: float) -> Offset:
         resolution: of the printed ones, which are cut off: what was cut lies anywhere
             between ``published`` and ``published + resolution``.
     """
-    differences, covariance = _model(members, resolution)
-    return _combined(_weights(covariance), differences, covariance)
+    differences, errors = _model(members, resolution)
+    return _combined(_weights(errors), differences, errors)
 
 
 def moves_with(figure: Member, members: Sequence[Member], resolution: float) -> bool:
@@ -95,28 +96,37 @@ def moves_with(figure: Member, members: Sequence[Member], resolution: float) -> 
         members: the others.
         resolution: as in :func:`joint_offset`.
     """
-    differences, covariance = _model([*members, figure], resolution)
-    others = _weights(covariance[:-1, :-1])
-    return not _combined(np.append(-others, 1.0), differences, covariance).significant
+    differences, errors = _model([*members, figure], resolution)
+    others = _weights(_Errors(errors.common[:-1], errors.own[:-1]))
+    return not _combined(np.append(-others, 1.0), differences, errors).significant
 
 
-def _weights(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
-    weights = 1.0 / np.diag(covariance)
+class _Errors(NamedTuple):
+    """Σ = C Cᵀ + diag(own): in parts, since what is common cancels from a difference.
+
+    Attributes:
+        common: C, a column for each source of error that all figures share.
+        own: variances.
+    """
+
+    common: Float[np.ndarray, "n sources"]
+    own: Float[np.ndarray, " n"]
+
+
+def _weights(errors: _Errors) -> Float[np.ndarray, " n"]:
+    weights = 1.0 / (np.sum(errors.common**2, axis=1) + errors.own)
     return weights / weights.sum()
 
 
 def _combined(
-    weights: Float[np.ndarray, " n"],
-    differences: Float[np.ndarray, " n"],
-    covariance: Float[np.ndarray, "n n"],
+    weights: Float[np.ndarray, " n"], differences: Float[np.ndarray, " n"], errors: _Errors
 ) -> Offset:
-    return Offset(float(weights @ differences), float(np.sqrt(weights @ covariance @ weights)))
+    variance = np.sum((weights @ errors.common) ** 2) + weights**2 @ errors.own
+    return Offset(float(weights @ differences), float(np.sqrt(variance)))
 
 
-def _model(
-    members: Sequence[Member], resolution: float
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n n"]]:
-    """log(published / ours), and Σ."""
+def _model(members: Sequence[Member], resolution: float) -> tuple[Float[np.ndarray, " n"], _Errors]:
+    """log(published / ours), and their errors."""
     printed = np.array([member.published for member in members]) + 0.5 * resolution
     ours = np.array([member.ours for member in members])
     monte_carlo = np.array([member.monte_carlo for member in members]) / ours
@@ -125,5 +135,5 @@ def _model(
     rounding = resolution / math.sqrt(12.0) / printed
     shared = np.min(monte_carlo)
     own = 2.0 * (monte_carlo**2 - shared**2) + rounding**2
-    splits = np.outer(between, between) + np.outer(theirs, theirs)
-    return np.log(printed / ours), 2.0 * shared**2 + splits + np.diag(own)
+    common = np.column_stack([np.full(len(ours), shared * 2.0**0.5), between, theirs])
+    return np.log(printed / ours), _Errors(common, own)
