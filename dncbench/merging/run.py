@@ -16,8 +16,8 @@ from dncbench.merging.agreement import Agreement, agreement
 from dncbench.merging.executors import Asked, Executor, Local, in_numpy
 from dncbench.merging.inputs import check_draws, only_needed
 from dncbench.merging.jackknife import jackknifed_ess
-from dncbench.merging.laws import taken_out
 from dncbench.merging.suspicions import warnings_about
+from dncbench.merging.told_laws import taken_out
 from dncbench.method import Method, Shard
 from dncbench.space import Codes, Real, Space
 from dncbench.storage.files import canonical

@@ -14,10 +14,13 @@ from dncbench.method import Method, Shard
 from dncbench.methods._learning import in_stretches
 from dncbench.methods.discrete._objects import log_rewards
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import LOSSES, LogReward, Plan, course
+from dncbench.methods.gflownet._training import LOSSES, LogReward, Plan, last, train
 from dncbench.stategraph.graph import StateGraph
 from dncbench.stategraph.laws import largest_sum, log_law
 from dncbench.stategraph.moves import Moves, Tabulated
+
+POINTS = 8
+"""Of a training, at which the law is told."""
 
 _TOGETHER = 8192  # states that are evaluated at once: bounds the memory of hidden layers
 
@@ -113,8 +116,14 @@ class GFlowNet(Method):
             check_stops(moves)
         start, key = jax.random.split(key)
         reward = lookup(moves, table)
-        networks, losses = course(
-            self.network(moves, start), moves, self.plan(self.loss), key, of_objects(reward), reward
+        networks, losses = train(
+            self.network(moves, start),
+            moves,
+            self.plan(self.loss),
+            key,
+            of_objects(reward),
+            reward,
+            points=POINTS,
         )
         return networks, in_stretches(losses)
 
@@ -131,9 +140,9 @@ class GFlowNet(Method):
         width = range_of(graph, forward - backward, -table)
         return Sent(Client(network, losses, distance, width), shard.problem)
 
-    def evaluations(self, num_shards: int, steps: int | None = None) -> int:
+    def evaluations(self, num_shards: int) -> int:
         """Rewards that the clients look up in training, all together."""
-        return num_shards * self.batch * (self.steps if steps is None else steps)
+        return num_shards * self.batch * self.steps
 
 
 def law_of(
@@ -142,11 +151,6 @@ def law_of(
     """Draws of an exact law, and the law."""
     log_probs = jax.nn.log_softmax(log_probs)
     return categorical(key, log_probs, num_draws), {"log_probs": log_probs}
-
-
-def last(networks: Network) -> Network:
-    """The last of several that are stacked."""
-    return jax.tree.map(lambda leaf: leaf[-1], networks)
 
 
 def laws_of(networks: Network, problem: Any) -> Float[Array, "P K"]:

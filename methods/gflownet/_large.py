@@ -22,7 +22,7 @@ from dncbench.methods._learning import in_stretches, learning_curve
 from dncbench.methods.discrete._objects import Message
 from dncbench.methods.gflownet._clients import GFlowNet, of_objects
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import Aim, along, train
+from dncbench.methods.gflownet._training import Aim, along, last, train
 from dncbench.stategraph.environment import Environment
 from dncbench.stategraph.graph import StateGraph
 from dncbench.stategraph.moves import Functional, Moves
@@ -67,10 +67,10 @@ def client(method: GFlowNet, shard: Shard, key: PRNGKeyArray) -> Message:
 
     start, key = jax.random.split(key)
     plan = method.plan(method.loss)
-    network, losses = train(
+    networks, losses = train(
         method.network(moves, start), moves, plan, key, of_objects(reward), reward
     )
-    return Message(Client(network, in_stretches(losses)), shard.problem)
+    return Message(Client(last(networks), in_stretches(losses)), shard.problem)
 
 
 def merged(
@@ -81,7 +81,8 @@ def merged(
     keys = jax.random.split(key, 4)
     aim = log_ratios(sent.network, moves)
     plan = method.plan("contrastive", steps)
-    network, losses = train(method.network(moves, keys[0]), moves, plan, keys[1], aim)
+    networks, losses = train(method.network(moves, keys[0]), moves, plan, keys[1], aim)
+    network = last(networks)
 
     def policy(states: Array) -> Array:
         return jnp.exp(network.forward(network.outputs(moves, states), moves.allowed(states)))

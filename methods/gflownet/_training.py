@@ -32,9 +32,6 @@ LogReward = Callable[[Shaped[Array, "N ..."]], Float[Array, " N"]]
 
 _NORMALISER_RATE = 0.1  # of log Z; with the network's own rate it would lag far behind
 _SLOWEST = 0.01  # share of the learning rate that is left at the end
-POINTS = 8
-"""Of a training, at which its networks are kept."""
-
 _TABLE = 2  # all states are evaluated at once where a batch visits half as many or more
 
 
@@ -64,27 +61,9 @@ def train(
     aim: Aim,
     log_reward: LogReward | None = None,
     span: tuple[Float[Array, ""] | float, Float[Array, ""] | float] = (0.0, 1.0),
+    points: int = 1,
 ) -> tuple[Network, Float[Array, " steps"]]:
     """Train a network on trajectories of its own policy, mixed with an explorer's.
-
-    Takes what :func:`course` takes but ``points``. Returns the trained network, and the loss of
-    each step.
-    """
-    networks, losses = course(network, moves, plan, key, aim, log_reward, span, points=1)
-    return jax.tree.map(lambda leaf: leaf[-1], networks), losses
-
-
-def course(
-    network: Network,
-    moves: Moves,
-    plan: Plan,
-    key: PRNGKeyArray,
-    aim: Aim,
-    log_reward: LogReward | None = None,
-    span: tuple[Float[Array, ""] | float, Float[Array, ""] | float] = (0.0, 1.0),
-    points: int = POINTS,
-) -> tuple[Network, Float[Array, " steps"]]:
-    """As :func:`train`, with the network at even steps of the training.
 
     Args:
         network: where to start.
@@ -94,11 +73,11 @@ def course(
         aim: of trajectories.
         log_reward: of complete states; what the losses of single steps need.
         span: which part of the whole training this is, for rates that fall.
-        points: how many networks to keep.
+        points: at how many even steps of the training to keep the network.
 
     Returns:
-        Networks, stacked along a leading axis of ``points``, the last at the end; and the loss of
-        each step.
+        Networks, stacked along a leading axis of ``points``, :func:`last` of which is the trained
+        one; and the loss of each step.
     """
     adam = optax.scale_by_adam()
     every = _every_state(moves, plan.batch)
@@ -138,6 +117,11 @@ def course(
     at = jax.random.split(key, plan.steps), shares, number * points // plan.steps
     (_, _, kept), losses = jax.lax.scan(step, start, at)
     return kept, losses
+
+
+def last(networks: Network) -> Network:
+    """The last of several that are stacked."""
+    return jax.tree.map(lambda leaf: leaf[-1], networks)
 
 
 def _moved(network: Network, update: Network, rate: float, falling: Array) -> Network:

@@ -30,22 +30,22 @@ from dncbench.method import Shard
 from dncbench.methods._learning import in_stretches, learning_curve
 from dncbench.methods.gflownet import _large as large
 from dncbench.methods.gflownet._clients import (
+    POINTS,
     GFlowNet,
     Sent,
     edges,
-    last,
     law_of,
     laws_of,
     moves_of,
     range_of,
 )
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import course
+from dncbench.methods.gflownet._training import last, train
 from dncbench.registry import register_method
 from dncbench.stategraph.laws import aggregated_policy, forward_policy, log_law
 from dncbench.stategraph.moves import Tabulated
 from dncbench.stategraph.trajectories import Trajectories, roll_out
-from dncbench.storage.ratios import UNTRUSTED
+from dncbench.storage.ratios import EQUAL_SHARE, UNTRUSTED
 
 _JUDGED = 4096  # trajectories by which the server's balance is judged
 _NO_TAIL = 100.0  # for a k-hat where one weight is beyond all others: no tail can be fitted
@@ -147,12 +147,13 @@ class _Server(_Clients):
         log_ratios = jnp.sum(forwards - backwards, axis=0)
         narrow = log_ratios.astype(jnp.float32)
         key_start, key_training = jax.random.split(key)
-        networks, losses = course(
+        networks, losses = train(
             self.network(moves, key_start),
             moves,
             self.plan("contrastive", round(self.server_steps * self.steps)),
             key_training,
             lambda path: path.along(narrow),
+            points=POINTS,
         )
         info = self.told(messages) | {
             "server_curve": in_stretches(losses),
@@ -218,14 +219,14 @@ class EpGflownetIs(_Server):
         path = _rolled_out(forward, moves, key_roll, _PROPOSALS * num_draws)
         log_weights = path.along(log_ratios + backward - forward)
         weights, k_hat, share = _smoothed(log_weights)
+        # Where the weights hardly vary, k-hat says nothing.
+        misses = (k_hat > UNTRUSTED) & (share <= EQUAL_SHARE)
         rows = systematic(key_resample, weights, num_draws)
         return moves.codes(jnp.asarray(path.last))[rows], info | {
             "ess": jnp.minimum(num_draws, share * len(log_weights)),
             "weights_k_hat": k_hat,
             "weights_share": share,
-            "unreliable": {
-                "the server's policy misses what the clients' product needs": k_hat > UNTRUSTED
-            },
+            "unreliable": {"the server's policy misses what the clients' product needs": misses},
         }
 
 

@@ -20,7 +20,7 @@ from dncbench.methods.gflownet._clients import (
     of_objects,
 )
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import train
+from dncbench.methods.gflownet._training import last, train
 from dncbench.registry import register_method
 from dncbench.stategraph.laws import log_law
 
@@ -80,8 +80,8 @@ class FedavgGflownet(GFlowNet):
         reward = lookup(moves, shard.num_shards * log_rewards(shard))
         plan = self.plan(self.loss, -(-self.steps // self.rounds))
         span = (average.number / self.rounds, (average.number + 1) / self.rounds)
-        network, _ = train(average.network, moves, plan, key, of_objects(reward), reward, span)
-        return _Average(network, average.number, shard.problem)
+        networks, _ = train(average.network, moves, plan, key, of_objects(reward), reward, span)
+        return _Average(last(networks), average.number, shard.problem)
 
     def begin(self, shard: Shard, key: PRNGKeyArray) -> tuple[None, _Average]:
         """From a start that all clients know."""

@@ -13,7 +13,7 @@ from dncbench.method import Shard
 from dncbench.methods.gflownet._clients import moves_of
 from dncbench.methods.gflownet._large import is_large, log_probs_at
 from dncbench.methods.gflownet._policy import Network
-from dncbench.methods.gflownet._training import Plan, train
+from dncbench.methods.gflownet._training import Plan, last, train
 from dncbench.precision import derive_key
 from dncbench.problem import load_data
 from dncbench.problems.discrete._counts import Bag
@@ -33,10 +33,10 @@ def trained(moves: Moves) -> tuple[Network, np.ndarray]:
     network = Network(moves, 16, False, jax.random.key(0))
     plan = Plan("contrastive", 60, 16, 3e-3, 0.0)
     aim = lambda path: rewards[moves.codes(path.last)]  # noqa: E731
-    network, losses = jax.jit(lambda start: train(start, moves, plan, jax.random.key(1), aim))(
+    networks, losses = jax.jit(lambda start: train(start, moves, plan, jax.random.key(1), aim))(
         network
     )
-    return network, np.asarray(losses)
+    return last(networks), np.asarray(losses)
 
 
 def test_training_is_the_same_with_a_graph_and_without() -> None:
