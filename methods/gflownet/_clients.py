@@ -87,14 +87,18 @@ class GFlowNet(Method):
             value = getattr(self, setting)
             if value not in known:
                 raise UnknownNameError(
-                    f"{setting} is {value!r}{nearest(str(value), known)}; known: {', '.join(known)}"
+                    f"gflownet: {setting} is {value!r}{nearest(str(value), known)}; "
+                    f"known: {', '.join(known)}"
                 )
         for setting, least in (("steps", 1), ("batch", 2), ("width", 1)):
             if getattr(self, setting) < least:
-                raise UnknownNameError(f"{setting}={getattr(self, setting)}; at least {least}")
+                raise UnknownNameError(
+                    f"gflownet: {setting}={getattr(self, setting)}; at least {least}"
+                )
         if not 0.0 <= self.exploration <= 1.0 or self.learning_rate <= 0.0:
             raise UnknownNameError(
-                f"exploration={self.exploration}, learning_rate={self.learning_rate}; the first "
+                f"gflownet: exploration={self.exploration}, "
+                f"learning_rate={self.learning_rate}; the first "
                 "must lie between 0 and 1, the second be positive"
             )
 

@@ -102,7 +102,8 @@ class EpGflownetExact(_Clients):
     def __check_init__(self) -> None:
         if not 0.0 <= self.broken < float("inf"):
             raise UnknownNameError(
-                f"broken={self.broken}; a standard deviation is finite and at least 0"
+                f"ep-gflownet-exact: broken={self.broken}; "
+                "a standard deviation is finite and at least 0"
             )
 
     def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:

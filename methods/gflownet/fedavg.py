@@ -63,13 +63,19 @@ class FedavgGflownet(GFlowNet):
     def __check_init__(self) -> None:
         if not 1 <= self.rounds <= self.steps:
             raise UnknownNameError(
-                f"rounds={self.rounds}; between 1 and steps={self.steps}, one update in each"
+                f"fedavg-gflownet: rounds={self.rounds}; "
+                f"between 1 and steps={self.steps}, one update in each"
             )
 
     @property
     def num_rounds(self) -> int:  # type: ignore[override]
         """As set."""
         return self.rounds
+
+    @property
+    def _updates(self) -> int:
+        """Of each client in each round; the last few may go beyond ``steps``."""
+        return -(-self.steps // self.rounds)
 
     def _turn(self, shard: Shard, average: _Average, key: PRNGKeyArray) -> _Average:
         """A client's updates of one round."""
@@ -78,7 +84,7 @@ class FedavgGflownet(GFlowNet):
             check_stops(moves)
         assert shard.num_shards is not None
         reward = lookup(moves, shard.num_shards * log_rewards(shard))
-        plan = self.plan(self.loss, -(-self.steps // self.rounds))
+        plan = self.plan(self.loss, self._updates)
         span = (average.number / self.rounds, (average.number + 1) / self.rounds)
         networks, _ = train(average.network, moves, plan, key, of_objects(reward), reward, span)
         return _Average(last(networks), average.number, shard.problem)
@@ -109,4 +115,5 @@ class FedavgGflownet(GFlowNet):
         problem = messages.problem
         forward, _ = edges(average.network, moves_of(problem))
         codes, info = law_of(log_law(problem.graph, forward), key, num_draws)
-        return codes, info | {"reward_evaluations": self.evaluations(len(messages.number))}
+        updates = self.rounds * self._updates
+        return codes, info | {"reward_evaluations": len(messages.number) * self.batch * updates}
