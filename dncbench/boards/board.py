@@ -10,6 +10,9 @@ from dncbench.storage.identity import REFERENCE_TRACK, Terms
 UNCERTIFIED = "C"
 """The grade of a reference that failed a check of its certificate."""
 
+EXACT_SHARE = 2.0**-10
+"""Of the floor: a law that is told exactly, and is this near, is right."""
+
 
 class Reading(NamedTuple):
     """One metric of one method in one split, and what perfect draws read there."""
@@ -17,6 +20,19 @@ class Reading(NamedTuple):
     value: float
     standard_error: float
     floor: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether it was read of a law that the merge tells exactly, and so has no noise."""
+        return self.standard_error == 0.0
+
+    @property
+    def least(self) -> float:
+        """The smallest figure that counts as one: perfect draws read no better than the floor.
+
+        A law that is told exactly may be nearer, to a thousandth of that.
+        """
+        return self.floor * EXACT_SHARE if self.exact else self.floor
 
 
 @dataclass
@@ -32,7 +48,8 @@ class Score:
             no ranks (:attr:`Board.unranked`), and where it was not asked for.
         group: 1 for the best and what cannot be told from it, and so on; None as ``rank``.
         at_floor: within two floor sds of what perfect draws read, the error of the floor's own
-            mean included.
+            mean included; of laws that are told exactly, at zero to :data:`EXACT_SHARE`.
+        exact: read of laws that the merge tells exactly, in every split.
         unreliable: the merge's own sampling did not converge in some split.
         misfit: the density that the merge fitted misses the posterior in some split.
     """
@@ -43,6 +60,7 @@ class Score:
     rank: tuple[int, int] | None = None
     group: int | None = None
     at_floor: bool = False
+    exact: bool = False
     unreliable: bool = False
     misfit: bool = False
 
@@ -60,8 +78,8 @@ class Row:
         method, track: what it is called, and what it was allowed to use.
         splits: how many have figures.
         scores: by metric id.
-        overall: doublings above the noise floor: log2(figure / floor), not below 0, mean
-            over the board's metrics with equal weights.
+        overall: doublings above the noise floor: log2(figure / floor), mean over the board's
+            metrics with equal weights; not below 0, but of laws that are told exactly.
         doublings: the same for each split, with its Monte Carlo standard error.
         states: how many splits failed, and so on; empty where all is well.
         tried: the splits of which there is any record.

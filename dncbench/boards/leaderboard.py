@@ -9,7 +9,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dncbench import registry
-from dncbench.boards.board import UNCERTIFIED, Board, Reading, Row, Score, shared_splits
+from dncbench.boards.board import (
+    EXACT_SHARE,
+    UNCERTIFIED,
+    Board,
+    Reading,
+    Row,
+    Score,
+    shared_splits,
+)
 from dncbench.boards.pooling import board_terms, repetition, split_of
 from dncbench.boards.ranking import MIN_SPLITS, Figures, resample, standings, tie_groups
 from dncbench.boards.versions import current_ids, is_current, is_fresh
@@ -144,9 +152,7 @@ def _board(
             }
             _rank(scores, own, rows, by_metric)
         for score in scores.values():
-            level = floor[metric]
-            width = math.hypot(level["sd"], level.get("standard_error", 0.0))
-            at_floor = score.mean <= level["mean"] + 2 * width
+            at_floor = score.mean <= _highest_at_floor(floor[metric], score.exact)
             score.at_floor = at_floor and grade != UNCERTIFIED
     ranked_by = wanted or headline
     ranking = [metric for metric in metrics if name_of(metric) in ranked_by]
@@ -204,6 +210,13 @@ def _why_unranked(
     return ""
 
 
+def _highest_at_floor(level: dict[str, float], exact: bool) -> float:
+    """The largest mean figure that is no worse than that of perfect draws, or of the right law."""
+    if exact:
+        return level["mean"] * EXACT_SHARE
+    return level["mean"] + 2 * math.hypot(level["sd"], level.get("standard_error", 0.0))
+
+
 def _mean_floor(records: list[dict[str, Any]], metric: str) -> dict[str, float]:
     """A metric's floor; the mean over repetitions, which have references of their own."""
     by_repetition = {
@@ -238,6 +251,7 @@ def _row(method: str, records: list[dict[str, Any]], figures: dict[str, dict[str
     for metric, own in figures.items():
         if own:
             row.scores[metric] = _score(list(_plain(own).values()), row)
+            row.scores[metric].exact = all(each.exact for each in own.values())
     for score in row.scores.values():
         score.unreliable = any(record["status"] == "unreliable" for record in scored)
         score.misfit = any(misses_posterior(record.get("importance")) for record in scored)
@@ -341,11 +355,12 @@ def _doublings(
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for metric, log in is_log.items():
-        for split, (value, error, lowest) in figures[metric].items():
-            if not (log or lowest > 0.0):
-                continue
-            above = max(value, lowest)
-            doublings = (above - lowest) / _LOG_2 if log else math.log2(above / lowest)
-            scale = 1.0 if log else above
-            found.setdefault(split, []).append((doublings, error / (scale * _LOG_2)))
+        for split, each in figures[metric].items():
+            if log:
+                doublings = max(each.value - each.floor, 0.0) / _LOG_2
+                found.setdefault(split, []).append((doublings, each.standard_error / _LOG_2))
+            elif each.floor > 0.0:
+                above = max(each.value, each.least)
+                error = each.standard_error / (above * _LOG_2)
+                found.setdefault(split, []).append((math.log2(above / each.floor), error))
     return {split: _mean_of(each) for split, each in found.items() if len(each) == len(is_log)}

@@ -25,11 +25,12 @@ _FIGURE_COLUMNS = ("mean", "sd", "se", "floor", "best", "rank low", "rank high",
 
 LEGEND = (
     "mean (sd over splits); lower is better. * best, or not to be told from it at 95%. "
-    "° at the noise floor: perfect draws read no better. "
+    "° at the noise floor: perfect draws read no better (of an exact law: it is right). "
     "? the merge's own sampling did not converge; † the density that it fitted misses the "
     "posterior (k-hat above 0.7): neither has a rank. "
     "x floor: geometric mean of figure / floor over the metrics that rank it, each with the same "
-    "weight, none below 1. rank: its 95% interval by paired bootstrap over splits, of logarithms; "
+    "weight, none below 1 but of laws that a merge tells exactly, which have no noise. "
+    "rank: its 95% interval by paired bootstrap over splits, of logarithms; "
     "a tie letter is shared by the best of some methods and by those that cannot be told from it."
 )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dncbench.boards.board import Board, Row
+from dncbench.boards.board import EXACT_SHARE, Board, Row
 from dncbench.storage.identity import REFERENCE_TRACK, name_of
 
 WORST = "worst"
@@ -12,6 +12,7 @@ LEVELS = (3.0, 10.0, 30.0, 100.0)
 """Multiples of the floor where one colour ends and the next begins."""
 
 LEVEL_NAMES = ("at the floor", "up to 3", "3 to 10", "10 to 30", "30 to 100", "above 100")
+"""Of an exact law, which has no noise, "at the floor" means not above it."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Height:
     """Where a method stands above the floor in one metric of one board.
 
     Attributes:
-        multiple: mean over splits divided by the floor's mean.
+        multiple: mean over splits divided by the floor's mean, at least
+            :data:`dncbench.boards.board.EXACT_SHARE`.
         level: index into :data:`LEVEL_NAMES`.
     """
 
@@ -45,8 +47,8 @@ def height(board: Board, row: Row, metric: str) -> Height | None:
     floor = board.floor[metric]["mean"] if metric in board.floor else 0.0
     if score is None or floor <= 0:
         return None
-    multiple = score.mean / floor
-    return Height(multiple, 0 if score.at_floor else _level(multiple))
+    multiple = max(score.mean / floor, EXACT_SHARE)
+    return Height(multiple, 0 if score.at_floor or multiple <= 1.0 else _level(multiple))
 
 
 def headline(board: Board) -> list[str]:
@@ -63,6 +65,8 @@ def multiple_text(height: Height) -> str:
     value = height.multiple
     for unit in ("", "k", "M"):
         if value < 995:
+            if value < 0.995 and not unit:
+                return f"{value:.2g}"
             return f"{value:.0f}{unit}" if value >= 9.95 else f"{value:.1f}{unit}"
         value /= 1000
     return "above 1G"
