@@ -100,10 +100,14 @@ class Plan:
     Attributes:
         todo: those to be run, by problem and split.
         done: records of those that are there already.
+        left_out: by kind of draws, the methods that "all" does not stand for, as they merge
+            draws of other kinds alone. A method that is asked for by its name is run, and its
+            record says that it is not applicable.
     """
 
     todo: list[Cell] = field(default_factory=list)
     done: list[dict[str, Any]] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def by_terms(self) -> list[list[Cell]]:
         """The cells to be run, those that share everything but split and method together."""
@@ -147,7 +151,7 @@ def plan(
     seed = _of_64_bits(seed)
     metric_ids = {entry.id for entry in registry.entries("metric")}
     configured = [
-        _followed(*configure("method", spec), correct)
+        (*_followed(*configure("method", spec), correct), spec in methods)
         for spec in _expand(methods, registry.entries("method"))
     ]
     result = Plan()
@@ -163,8 +167,20 @@ def plan(
             )
         for spec in _expand([case.problem], registry.entries("problem")):
             problem_entry, problem = configure("problem", spec)
+            kind = problem.space_for(case.space).kind
+            applying = [
+                (entry, method)
+                for entry, method, by_name in configured
+                if by_name or kind in method.spaces
+            ]
+            if len(applying) < len(configured):
+                result.left_out[kind] = [
+                    label(entry, method)
+                    for entry, method, by_name in configured
+                    if not by_name and kind not in method.spaces
+                ]
             for split in range(case.splits):
-                for method_entry, method in configured:
+                for method_entry, method in applying:
                     identity = Identity(
                         Named(problem_entry.id, label(problem_entry, problem)),
                         Named(method_entry.id, label(method_entry, method)),

@@ -98,6 +98,10 @@ def run(
         store.require_writable()  # now, and not when the sampling is done
     runner = _Runner(store, Cache(cache), progress, time_limit)
     progress.plan(_units(planned.todo))
+    for kind, names in planned.left_out.items():
+        progress.note(
+            f"{len(names)} methods that do not merge {kind} draws are left out, e.g. {names[0]}"
+        )
     if time_limit is None or not planned.todo:
         runner.run(planned)
     else:

@@ -59,7 +59,16 @@ def test_no_height_without_a_figure_or_over_a_floor_of_zero():
 
 @pytest.mark.parametrize(
     ("multiple", "text"),
-    [(0.0312, "0.031"), (0.5, "0.5"), (1.0, "1.0"), (9.94, "9.9"), (9.96, "10"), (994.0, "994"), (996.0, "1.0k"), (2.5e6, "2.5M")],
+    [
+        (0.0312, "0.031"),
+        (0.5, "0.5"),
+        (1.0, "1.0"),
+        (9.94, "9.9"),
+        (9.96, "10"),
+        (994.0, "994"),
+        (996.0, "1.0k"),
+        (2.5e6, "2.5M"),
+    ],
 )
 def test_multiples_have_two_digits_or_more(multiple, text):
     assert floors.multiple_text(floors.Height(multiple, 0)) == text

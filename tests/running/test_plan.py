@@ -169,3 +169,43 @@ def test_a_number_of_splits_that_is_none_is_refused(splits: int) -> None:
         Case("toy-logistic", splits)
     with pytest.raises(UnknownNameError, match="splits must be"):
         suites.get("trojan2024", splits)
+
+
+# ---------------------------------------------------------------- draws of another kind
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "there", "elsewhere"),
+    [("toy-logistic", "real", "swiss", "pcvi"), ("grid-world", "codes", "pcvi", "swiss")],
+)
+def test_all_stands_for_the_methods_that_merge_such_draws(store, problem, kind, there, elsewhere):
+    found = plan([Case(problem, 2)], ["all"], seed=0, budget=get_budget("smoke"), records=store)
+    labels = {cell.identity.method.label for cell in found.todo}
+    assert there in labels
+    assert elsewhere not in labels
+    assert found.left_out.keys() == {kind}
+    assert elsewhere in found.left_out[kind]
+    assert labels.isdisjoint(found.left_out[kind])
+    named = {spec for entry in registry.entries("method") for spec in entry.specs}
+    assert labels | set(found.left_out[kind]) == named
+
+
+def test_a_method_that_is_named_has_an_answer_everywhere(store):
+    asked = ["all", "pcvi"]
+    found = plan(
+        [Case("toy-logistic", 1)], asked, seed=0, budget=get_budget("smoke"), records=store
+    )
+    assert "pcvi" in {cell.identity.method.label for cell in found.todo}
+    assert "pcvi" not in found.left_out["real"]
+
+
+def test_a_correction_may_bring_methods_to_draws_of_another_kind(store):
+    found = plan(
+        [Case("grid-world", 1)],
+        ["all"],
+        seed=0,
+        budget=get_budget("smoke"),
+        records=store,
+        correct="decoded",
+    )
+    assert "swiss + decoded" in {cell.identity.method.label for cell in found.todo}
