@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 
 class Timed(NamedTuple):
@@ -19,12 +20,15 @@ class Timed(NamedTuple):
         run: seconds.
         memory: bytes of arguments, results and intermediates, as XLA laid them out; 0 where
             it does not say.
+        even: whether other arguments of the same shapes take as long: nothing in the program
+            branches on values, or is repeated until they are as they should be.
     """
 
     value: Any
     compile: float
     run: float
     memory: int = 0
+    even: bool = False
 
 
 class Program:
@@ -38,7 +42,7 @@ class Program:
 
     def __init__(self, function: Callable) -> None:
         self._function = function
-        self._compiled: dict[Any, tuple[Any, Any, int]] = {}
+        self._compiled: dict[Any, tuple[Any, Any, int, bool]] = {}
         Program._all.add(self)
 
     def __call__(self, *arguments: Any) -> Timed:
@@ -58,14 +62,16 @@ class Program:
                 static_result[:] = [rest]
                 return arrays
 
-            compiled = jax.jit(traced).lower(dynamic).compile()
-            self._compiled[signature] = (compiled, static_result[0], _memory(compiled))
+            program = jax.jit(traced).trace(dynamic)
+            compiled = program.lower().compile()
+            even = not _depends_on_values(program.jaxpr.jaxpr)
+            self._compiled[signature] = (compiled, static_result[0], _memory(compiled), even)
             compile_seconds = time.perf_counter() - start
-        compiled, rest, memory = self._compiled[signature]
+        compiled, rest, memory, even = self._compiled[signature]
         start = time.perf_counter()
         arrays = jax.block_until_ready(compiled(dynamic))
         run_seconds = time.perf_counter() - start
-        return Timed(eqx.combine(arrays, rest), compile_seconds, run_seconds, memory)
+        return Timed(eqx.combine(arrays, rest), compile_seconds, run_seconds, memory, even)
 
     @property
     def num_compiled(self) -> int:
@@ -83,6 +89,19 @@ def timed(function: Callable, *arguments: Any) -> Timed:
     start = time.perf_counter()
     value = jax.block_until_ready(function(*arguments))
     return Timed(value, 0.0, time.perf_counter() - start)
+
+
+_BY_VALUES = {"while", "cond", "pure_callback", "io_callback"}
+"""Primitives whose work may depend on values; a loop of a known length is a "scan"."""
+
+
+def _depends_on_values(jaxpr: Any) -> bool:
+    """Whether some operation takes longer for some values than for others."""
+    return any(
+        equation.primitive.name in _BY_VALUES
+        or any(map(_depends_on_values, jaxprs_in_params(equation.params)))
+        for equation in jaxpr.eqns
+    )
 
 
 def _memory(compiled: Any) -> int:

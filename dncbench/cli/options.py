@@ -40,7 +40,8 @@ methods = click.option(
     default=["all"],
     show_default=True,
     metavar="NAME",
-    help='Method, or "all" that merge such draws; settings in brackets: "consensus[weights=shard]"; may be repeated.',
+    help='Method, or "all" that merge such draws; settings in brackets: '
+    '"consensus[weights=shard]"; may be repeated.',
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
 seed = click.option(
