@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 
 from dncbench.draws import Arrays, alone, one
 from dncbench.method import Method, Shard
-from dncbench.timing import Program, timed
+from dncbench.timing import Program, Timed, timed
 
 
 class Asked(NamedTuple):
@@ -96,12 +96,11 @@ class Local:
         done = program(method, shards, *sent, keys)
         by_shard = (done.run,) * len(keys)
         if self.time_alone:
-            kept = lambda s: () if step == "begin" else (alone(state, s), broadcast)  # noqa: E731
-            ask_alone = (
-                lambda s: program(  # noqa: E731
-                    method, alone(shards, s), *kept(s), keys[s : s + 1]
-                )
-            )
+
+            def ask_alone(s: int) -> Timed:
+                kept = () if step == "begin" else (alone(state, s), broadcast)
+                return program(method, alone(shards, s), *kept, keys[s : s + 1])
+
             first = ask_alone(0)
             others = range(1, len(keys))
             by_shard = (first.run, *(first.run if first.even else ask_alone(s).run for s in others))
