@@ -1,7 +1,7 @@
 """The contract of a merge method."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -123,6 +123,15 @@ class Method(eqx.Module):
     finishes_any_round: ClassVar[bool] = False
     """Whether ``finish`` may be asked after any round, as the framework then does to record
     how far each round is from the truth."""
+
+    @property
+    def shared_fit(self) -> Hashable | None:
+        """What tells this method's fit apart, where other methods have the same; None by default.
+
+        Methods of one round whose ``shared_fit`` is equal merge the same messages of a split. They
+        must have the same ``needs``, and their ``fit`` must give the same for the same key.
+        """
+        return None
 
     def fit(self, shard: Shard, key: PRNGKeyArray) -> Arrays:
         """Reduce one shard to its message."""

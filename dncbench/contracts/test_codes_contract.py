@@ -14,10 +14,11 @@ from scipy.stats import chi2
 from dncbench import registry
 from dncbench.configure import configure, parse
 from dncbench.contracts.subjects import subjects
-from dncbench.contracts.test_method_contract import EXECUTOR, ORDER, Turned
+from dncbench.contracts.test_method_contract import EXECUTOR, ORDER, Turned, require_shared_fits
 from dncbench.draws import Draws
 from dncbench.errors import NotApplicableError
 from dncbench.merging.executors import Local
+from dncbench.merging.inputs import only_needed
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import Method, Shard
 from dncbench.precision import derive_key
@@ -94,6 +95,16 @@ def merged(spec: str) -> tuple[Shard, MergeResult]:
 @pytest.fixture(params=CHOSEN)
 def name(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+def test_methods_that_share_a_fit_fit_alike() -> None:
+    specs = {of(spec): spec for spec in CHOSEN}
+
+    def given(method: Method) -> Shard:
+        shards, _ = merged(specs[method])
+        return only_needed(method, specs[method], shards, shards.problem.space)
+
+    require_shared_fits(specs, given)
 
 
 def turned(shards: Shard) -> Shard:

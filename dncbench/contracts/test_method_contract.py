@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +21,7 @@ from dncbench.contracts.subjects import subjects
 from dncbench.errors import DrawsError, NotApplicableError
 from dncbench.merging.executors import Asked, Local
 from dncbench.merging.given import merge
+from dncbench.merging.inputs import only_needed
 from dncbench.merging.run import MergeResult, run_method
 from dncbench.method import Method, Shard
 from dncbench.metrics.sample import Sample
@@ -158,6 +159,30 @@ def run(
     return run_method(method, name_of(method), shards, KEY, num_draws, space, executor)
 
 
+def require_shared_fits(methods: Iterable[Method], given: Callable[[Method], Shard]) -> None:
+    """Methods that say that their fits are the same need the same, and send the same.
+
+    Args:
+        methods: those that share no fit are passed over.
+        given: what a method may use.
+    """
+    sharing = [method for method in methods if method.shared_fit is not None]
+    first = {method.shared_fit: method for method in reversed(sharing)}
+    for method in sharing:
+        other = first[method.shared_fit]
+        assert (method.num_rounds, method.needs) == (1, other.needs)
+        shards = given(method)
+        assert shards.num_shards is not None
+        keys = jax.random.split(KEY, shards.num_shards)
+        sent = [
+            EXECUTOR.ask("begin", each, shards, None, None, keys).messages
+            for each in (method, other)
+        ]
+        assert jax.tree.structure(sent[0]) == jax.tree.structure(sent[1])
+        for mine, others in zip(*map(jax.tree.leaves, sent), strict=True):
+            np.testing.assert_array_equal(mine, others)
+
+
 def assert_same_law(first: np.ndarray, second: np.ndarray, sizes: tuple[float, float]) -> None:
     """Means and standard deviations agree, coordinate by coordinate (Bonferroni).
 
@@ -266,6 +291,14 @@ def test_the_order_of_shards_does_not_matter(method: Method, line: GaussianShard
     second = run(small, turned, FEW_ASKED, executor=Turned())
     # Both merge the same messages, so independent draws' errors are more than enough.
     assert_same_law(first.draws, second.draws, (first.info["ess"], second.info["ess"]))
+
+
+def test_methods_that_share_a_fit_fit_alike(line: GaussianShards) -> None:
+    space = Real(("theta",), "unconstrained")
+    require_shared_fits(
+        METHODS.values(),
+        lambda method: only_needed(method, name_of(method), given_to(method, line), space),
+    )
 
 
 @those(lambda method: method.exact_for_gaussians)

@@ -16,6 +16,7 @@ from dncbench.merging.agreement import Agreement, agreement
 from dncbench.merging.executors import Asked, Executor, Local, in_numpy
 from dncbench.merging.inputs import check_draws, only_needed
 from dncbench.merging.jackknife import jackknifed_ess
+from dncbench.merging.shared_fits import SharedFits
 from dncbench.merging.suspicions import warnings_about
 from dncbench.merging.told_laws import taken_out
 from dncbench.method import Method, Shard
@@ -92,6 +93,7 @@ def run_method(
     num_draws: int,
     space: Space,
     executor: Executor | None = None,
+    shared: SharedFits | None = None,
 ) -> MergeResult:
     """Ask every shard, in every round, and merge.
 
@@ -103,6 +105,8 @@ def run_method(
         num_draws: merged draws wanted.
         space: that they are in.
         executor: who asks the shards; :data:`EXECUTOR` where None.
+        shared: fits of these shards that other methods may start from as well; where None,
+            every method has its own.
 
     Raises:
         NotApplicableError: the method works in other spaces, or needs what is not there.
@@ -112,7 +116,7 @@ def run_method(
     shards = only_needed(method, name, shards, space)
     check_draws(method, name, shards, space.names)
     draws, info, rounds, compiled, memory = _rounds(
-        method, shards, key, num_draws, executor or EXECUTOR
+        method, shards, key, num_draws, executor or EXECUTOR, shared
     )
     checked = space.check(draws, num_draws, f"method {name!r}")
     log_density, log_probs = (
@@ -206,7 +210,12 @@ def _homogeneity(agreed: Agreement, method: Method, ess: float) -> dict[str, Any
 
 
 def _rounds(
-    method: Method, shards: Shard, key: PRNGKeyArray, num_draws: int, executor: Executor
+    method: Method,
+    shards: Shard,
+    key: PRNGKeyArray,
+    num_draws: int,
+    executor: Executor,
+    shared: SharedFits | None,
 ) -> tuple[Any, dict[str, Any], list[Round], float, dict[str, int]]:
     """The last round's draws and info, every round's costs, compile seconds, memory."""
     key_fit, key_merge = jax.random.split(key)
@@ -230,7 +239,10 @@ def _rounds(
         server_seconds += done.run if counted else 0.0
         return done.value
 
-    asked = ask("begin", None, None, key_fit)
+    if shared is None or method.shared_fit is None:
+        asked = ask("begin", None, None, key_fit)
+    else:
+        asked = shared.ask(method.shared_fit, lambda key: ask("begin", None, None, key))
     server = at_server("initial_server", asked.messages) if num_rounds > 1 else None
     rounds: list[Round] = []
     sent = 0

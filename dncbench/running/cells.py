@@ -149,14 +149,18 @@ def _merged_and_scored(
         cell.identity.method.label,
     )
     ready.progress.merging(started)
+    fits = ready.fits(split)
     # Scoring must not see what merging changed: what metrics keep of the truth is for all cells.
     with OtherLoad() as other, undisturbed(lambda what: ready.progress.note(f"{where}: {what}")):
-        result = run_method(cell.method, name, shards, key, ready.budget.num_draws, ready.space)
+        result = run_method(
+            cell.method, name, shards, key, ready.budget.num_draws, ready.space, shared=fits
+        )
     ratios = result.info.pop("importance", None) or _importance(ready, result)
     kept = ready.space.pack(result.draws)
     kept |= {} if result.log_probs is None else {"log_probs": result.log_probs}
     ready.cache.put("merged", merged_key(started), kept, {})
     loads = [draws.info["other_load"] for draws in sampled.values()] + [other.cores]
+    loads.append(fits.other_load(cell.method.shared_fit))
     known = [load for load in loads if load is not None]
     scored = ready.scorer.score(result.draws, result.info["ess"], name, (), result.log_probs)
     return {

@@ -14,6 +14,7 @@ from dncbench.configure import settings_of
 from dncbench.draws import Draws
 from dncbench.entry import Entry
 from dncbench.errors import ContractError, DrawsError, NotApplicableError
+from dncbench.merging.shared_fits import SharedFits
 from dncbench.method import Method, Shard
 from dncbench.posterior import Density, Posterior, values_and_scores, weights
 from dncbench.precision import derive_key
@@ -70,6 +71,7 @@ class Prepared:
     progress: Progress
     _draws: dict[tuple[int, str], Draws] = field(default_factory=dict)
     _refused: dict[tuple[int, str], Exception] = field(default_factory=dict)
+    _fits: dict[int, SharedFits] = field(default_factory=dict)
 
     # ------------------------------------------------------------ what a method is handed
 
@@ -126,6 +128,18 @@ class Prepared:
         if self.space.name == "natural" and isinstance(densities, Density):
             return densities.in_theta()
         return densities
+
+    def fits(self, split: int) -> SharedFits:
+        """Fits that several methods start from; one split's are in memory at a time."""
+        if split not in self._fits:
+            name = self._name_of(split)
+            seed, problem = self.terms.seed, self.entry.name
+            self._fits = {
+                split: SharedFits(
+                    lambda fit: derive_key(seed, problem, name, f"fit of {fit!r}"), OtherLoad
+                )
+            }
+        return self._fits[split]
 
     # ------------------------------------------------------------ draws of a split
 

@@ -16,6 +16,8 @@ accurate in total variation may be far off there. ``failure_bound`` in a record,
 bound of the divergence in both directions, sees it; total variation of the clients does not.
 """
 
+import dataclasses
+from collections.abc import Hashable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -59,8 +61,19 @@ class _Clients(GFlowNet):
 
     cites: ClassVar = ("dasilva2024",)
 
-    def fit(self, shard: Shard, key: PRNGKeyArray) -> Sent:
+    merges_large: ClassVar = False
+    """Whether it can do without a list of all states."""
+
+    @property
+    def shared_fit(self) -> Hashable:
+        """The three merge the same networks, and so differ by what the server does alone."""
+        settings = (getattr(self, field.name) for field in dataclasses.fields(GFlowNet))
+        return "ep-gflownet", *settings
+
+    def fit(self, shard: Shard, key: PRNGKeyArray) -> Any:
         """Train on the client's rewards, and send the network."""
+        if self.merges_large and large.is_large(shard.problem):
+            return large.client(self, shard, key)
         return self.client(shard, key)
 
     def told(self, messages: Sent) -> dict[str, Any]:
@@ -108,7 +121,8 @@ class EpGflownetExact(_Clients):
 
     def merge(self, messages: Sent, key: PRNGKeyArray, num_draws: int) -> Draws:
         """Draws of the law of the aggregated policy."""
-        graph, moves = messages.problem.graph, moves_of(messages.problem)
+        moves = moves_of(messages.problem)
+        graph = messages.problem.graph
         forwards, backwards = _policies(messages, moves)
         told = self.told(messages)
         if self.broken:
@@ -179,13 +193,7 @@ class EpGflownet(_Server):
     module's docstring gives the source and says when it fails.
     """
 
-    def fit(self, shard: Shard, key: PRNGKeyArray) -> Any:
-        """Train on the client's rewards, and send the network."""
-        return (
-            large.client(self, shard, key)
-            if large.is_large(shard.problem)
-            else self.client(shard, key)
-        )
+    merges_large: ClassVar = True
 
     def merge(self, messages: Any, key: PRNGKeyArray, num_draws: int) -> Draws:
         """Train the server; draws of the law of its policy."""
