@@ -95,8 +95,8 @@ def summaries(boards: Sequence[Board]) -> list[Summary]:
     unranked = {entry.name for entry in registry.entries("problem") if not entry.ranked}
     for board in boards:
         if _worst(board) and _name(board) not in unranked:
-            space = "real" if board.terms.space in REAL else board.terms.space
-            grouped.setdefault((board.terms.budget, board.terms.seed, space), []).append(board)
+            key = board.terms.budget, board.terms.seed, draws_of(board)
+            grouped.setdefault(key, []).append(board)
     made = []
     for group in grouped.values():
         reasons = [board.unranked or _too_few(board) for board in group]
@@ -187,6 +187,11 @@ def title_of(board: Board) -> str:
     parts += [terms.scheme] * (terms.scheme not in ("random", "in-order"))
     parts += [f"{terms.space} space"] * (terms.space == "natural")
     return ", ".join(parts)
+
+
+def draws_of(board: Board) -> str:
+    """What kind of draws the board's methods merge: those of one kind can be put together."""
+    return "real" if board.terms.space in REAL else board.terms.space
 
 
 def _merges(board: Board) -> list[Row]:

@@ -77,6 +77,11 @@ def no_record(method: str, track: str, command_line: str) -> Detail:
     return Detail(method, track, "no record", status, command=command_line)
 
 
+def other_draws(method: str, track: str) -> Detail:
+    """A cell of a method all of whose records are of draws of another kind."""
+    return Detail(method, track, "not applicable", "no record: it has merged other draws alone")
+
+
 def detail(
     board: Board, row: Row, records: list[dict[str, Any]], environments: "Environments"
 ) -> Detail:

@@ -10,8 +10,17 @@ import numpy as np
 from dncbench import registry
 from dncbench.boards import notes, tables
 from dncbench.boards.leaderboard import is_timed
+from dncbench.boards.summary import draws_of
 from dncbench.report import pareto, tabulate
-from dncbench.report.cells import Detail, Environments, command, detail, no_record, num_splits
+from dncbench.report.cells import (
+    Detail,
+    Environments,
+    command,
+    detail,
+    no_record,
+    num_splits,
+    other_draws,
+)
 from dncbench.report.features import QUESTIONS, UNKNOWN, answer
 from dncbench.report.floors import WORST, best_first, headline
 from dncbench.report.grouping import Group
@@ -190,8 +199,9 @@ def page(
     """
     methods = _methods(groups)
     environments = Environments()
+    merged = {(draws_of(g.board), row.method) for g in groups for row in g.board.rows}
     sections = [
-        _section(number, group, extra, methods, environments)
+        _section(number, group, extra, methods, merged, environments)
         for number, (group, extra) in enumerate(zip(groups, kept, strict=True))
     ]
     metrics = list(dict.fromkeys(metric for group in groups for metric in group.board.metrics))
@@ -253,15 +263,26 @@ def _command(group: Group, method: Named) -> str:
 
 
 def _section(
-    number: int, group: Group, kept: Kept, methods: "_Methods", environments: Environments
+    number: int,
+    group: Group,
+    kept: Kept,
+    methods: "_Methods",
+    merged: set[tuple[str, str]],
+    environments: Environments,
 ) -> Section:
+    """One problem; ``merged`` has the kinds of draws that each method has records of."""
     board, records = group.board, _records(group)
     made = {
         row.method: detail(board, row, group.records[row.method], environments)
         for row in board.rows
     }
     cells = [
-        made.get(label) or no_record(label, track, _command(group, method))
+        made.get(label)
+        or (
+            no_record(label, track, _command(group, method))
+            if (draws_of(board), label) in merged
+            else other_draws(label, track)
+        )
         for label, (track, method) in methods.items()
     ]
     days = sorted(record["created"][:10] for record in records if record.get("created"))

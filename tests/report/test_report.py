@@ -125,6 +125,20 @@ def test_every_cell_is_there_whatever_became_of_it(shown):
     )
 
 
+def test_a_method_of_other_draws_is_not_asked_to_be_run():
+    of_objects = record("walker", problem="cells")
+    of_objects["identity"]["space"] = "codes"
+    made = page(groups([record("mean"), of_objects]), [Kept(), Kept()])
+    states = {
+        section.title: {cell.method: cell.state for cell in section.cells}
+        for section in made.sections
+    }
+    (points,) = states.keys() - {"cells"}
+    assert states[points] == {"mean": "scored", "walker": "not applicable"}
+    assert states["cells"] == {"mean": "not applicable", "walker": "scored"}
+    assert [cell.command for section in made.sections for cell in section.cells].count("") == 2
+
+
 def test_the_page_opens_with_who_reaches_the_floor(shown):
     assert shown.page.leaders == [("good", 1)]
     assert shown.page.unreached == 1
