@@ -15,7 +15,8 @@ from dncbench.storage.text import csv_value
 MANY = 3  # boards of one problem that are counted instead of named
 LEGEND = (
     "x floor: geometric mean of figure / noise floor over the metrics, then over problems by "
-    "the weights below, none below 1. complete: over the problems that every method solved. "
+    "the weights below, none below 1 (but of laws that are told exactly). complete: over the "
+    "problems that every method solved. "
     "imputed: over all, the worst figure of the split where there is none. rank: 95% interval by "
     "paired bootstrap over splits, of the imputed mean; a tie letter is shared by the best of some "
     "methods and by those that cannot be told from it. ? unreliable; ! failed, timed out or not "

@@ -49,6 +49,8 @@ def marks(score: Score) -> str:
 
 
 def _digits(value: float) -> str:
+    if 0.0 < value < 0.00995:
+        return f"{value:.2g}"
     return f"{value:.2f}" if value >= 0.995 else f"{value:.3f}"
 
 

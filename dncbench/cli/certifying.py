@@ -9,12 +9,20 @@ from dncbench.cli import options, progress_bar, terminal
 
 @click.command()
 @click.argument("problem")
+@options.metrics
 @options.seed
 @options.budget
 @options.cache
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @options.with_plugins
-def reference(problem: str, seed: int, budget_name: str, cache: str | None, as_json: bool) -> None:
+def reference(
+    problem: str,
+    metrics: tuple[str, ...],
+    seed: int,
+    budget_name: str,
+    cache: str | None,
+    as_json: bool,
+) -> None:
     """Certify a problem's full posterior, or show its certificate.
 
     \b
@@ -24,7 +32,14 @@ def reference(problem: str, seed: int, budget_name: str, cache: str | None, as_j
     from dncbench.running.run import certified
 
     with progress_bar.progress() as progress:
-        ready = certified(problem, seed=seed, budget=budget_name, cache=cache, progress=progress)
+        ready = certified(
+            problem,
+            seed=seed,
+            budget=budget_name,
+            metrics=metrics,
+            cache=cache,
+            progress=progress,
+        )
     certificate, floors = ready.reference.certificate, ready.scorer.floors
     if as_json:
         click.echo(json.dumps({"certificate": certificate, "noise_floor": floors}, indent=1))

@@ -43,6 +43,13 @@ methods = click.option(
     help='Method, or "all" that merge such draws; settings in brackets: '
     '"consensus[weights=shard]"; may be repeated.',
 )
+metrics = click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help='Metric to read beside those that the problem is judged by, or "all"; may be repeated.',
+)
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would run, and stop.")
 seed = click.option(
     "--seed",

@@ -48,6 +48,7 @@ from dncbench.cli import options, progress_bar, terminal
     metavar="NAME",
     help="Follow every merge by a correction: psis, importance resampling in one more round.",
 )
+@options.metrics
 @options.seed
 @options.budget
 @options.results
@@ -71,6 +72,7 @@ def run(
     space: str,
     data: str,
     correct: str | None,
+    metrics: tuple[str, ...],
     seed: int,
     budget_name: str,
     results: str | None,
@@ -97,7 +99,12 @@ def run(
         cases = [plan.published(name, space) for name in problems]
     else:
         cases = [plan.Case(name, splits, scheme, space) for name in problems]
-    options_of_both: dict[str, Any] = {"seed": seed, "force": force, "correct": correct}
+    options_of_both: dict[str, Any] = {
+        "seed": seed,
+        "force": force,
+        "correct": correct,
+        "metrics": metrics,
+    }
     if dry_run:
         options.print_plan(
             plan.plan(

@@ -90,7 +90,14 @@ def scale(
     store = Records(Records(results).root / scaling.FOLDER)
     if dry_run:
         options.print_plan(
-            plan(planned, methods, seed=seed, budget=get(budget_name), records=store)
+            plan(
+                planned,
+                methods,
+                seed=seed,
+                budget=get(budget_name),
+                records=store,
+                metrics=["sw2"],
+            )
         )
         return
     with progress_bar.progress() as progress:
@@ -99,6 +106,7 @@ def scale(
             methods,
             seed=seed,
             budget=budget_name,
+            metrics="sw2",
             results=store.root,
             cache=cache,
             progress=progress,

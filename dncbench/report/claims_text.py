@@ -11,14 +11,17 @@ from dncbench.running import suites
 def commands(found: list[Finding], budget: str) -> list[str]:
     """Commands that make the records which claims lack, one for each suite."""
     methods: dict[str, dict[str, None]] = {}
+    metrics: dict[str, dict[str, None]] = {}
     for finding in found:
         for suite, lacking in finding.missing.items():
             methods.setdefault(suite, {}).update(dict.fromkeys(lacking))
+            metrics.setdefault(suite, {})[finding.claim["metric"]] = None
     return [
         shlex.join(
             [
                 *("dncbench", "run", "--suite", suite, "--budget", budget),
                 *(word for each in lacking for word in ("--method", each)),
+                *(word for each in metrics[suite] for word in ("--metric", each)),
             ]
         )
         for suite, lacking in methods.items()

@@ -75,7 +75,10 @@ def table(board: Board, cells: dict[str, Detail]) -> Table:
         name = name_of(metric)
         columns.append(Column(name, "mean (sd over splits); below it, multiples of the floor"))
     columns += [
-        Column("x floor", "geometric mean of figure / floor over these metrics, none below 1"),
+        Column(
+            "x floor",
+            "geometric mean of figure / floor over these metrics, exact laws alone below 1",
+        ),
         Column("rank", "by x floor: the 95% interval of a paired bootstrap over splits"),
         Column("tie", "methods with the same letter cannot be told apart", number=False),
     ]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,7 @@ class Cell:
         method: configured, with its registry ``method_entry``.
         identity: what it is found by.
         budget: what it spends.
+        metrics: ids of those to be read.
         earlier: a record of this cell that lacks some metric; None where there is none.
     """
 
@@ -80,6 +81,7 @@ class Cell:
     method: Method
     identity: Identity
     budget: Budget
+    metrics: frozenset[str] = frozenset()
     earlier: dict[str, Any] | None = None
 
     @property
@@ -142,14 +144,15 @@ def plan(
     records: Records,
     force: bool = False,
     correct: str | None = None,
+    metrics: Sequence[str] = (),
 ) -> Plan:
     """Work out which cells there are and which of them need running.
 
     Raises:
-        UnknownNameError: an unknown problem, method, setting, scheme, space or correction.
+        UnknownNameError: an unknown problem, method, setting, scheme, space, correction or metric.
     """
     seed = _of_64_bits(seed)
-    metric_ids = {entry.id for entry in registry.entries("metric")}
+    require_metrics(metrics)
     configured = [
         (*_followed(*configure("method", spec), correct), spec in methods)
         for spec in _expand(methods, registry.entries("method"))
@@ -167,7 +170,7 @@ def plan(
             )
         for spec in _expand([case.problem], registry.entries("problem")):
             problem_entry, problem = configure("problem", spec)
-            kind = problem.space_for(case.space).kind
+            kind, wanted = problem.space_for(case.space).kind, metric_ids(problem, metrics)
             applying = [
                 (entry, method)
                 for entry, method, by_name in configured
@@ -190,10 +193,30 @@ def plan(
                         problem.space_for(case.space).name,
                         spent.name,
                     )
-                    cell = Cell(problem_entry, problem, method_entry, method, identity, spent)
-                    record = None if force else records.get(identity)
-                    _place(result, cell, record, metric_ids)
+                    cell = Cell(
+                        problem_entry, problem, method_entry, method, identity, spent, wanted
+                    )
+                    _place(result, cell, None if force else records.get(identity))
     return result
+
+
+def require_metrics(names: Iterable[str]) -> None:
+    """Refuse names of metrics, other than "all", that are unknown.
+
+    Raises:
+        UnknownNameError: one is.
+    """
+    for name in names:
+        if name != "all":
+            registry.get("metric", name)
+
+
+def metric_ids(problem: Problem, names: Collection[str] = ()) -> frozenset[str]:
+    """Ids of the metrics that a problem is judged by, and of others by name; "all" for every."""
+    wanted = {*problem.headline, *names}
+    return frozenset(
+        entry.id for entry in registry.entries("metric") if "all" in wanted or entry.name in wanted
+    )
 
 
 def _of_64_bits(seed: int) -> int:
@@ -206,11 +229,11 @@ def _of_64_bits(seed: int) -> int:
     return found
 
 
-def _place(result: Plan, cell: Cell, record: dict[str, Any] | None, metric_ids: set[str]) -> None:
+def _place(result: Plan, cell: Cell, record: dict[str, Any] | None) -> None:
     """Put a cell where it belongs: to be run, to be scored, or done."""
     if record is None or made_otherwise(record, cell):
         result.todo.append(cell)
-    elif _is_complete(record, metric_ids):
+    elif _is_complete(record, cell.metrics):
         result.done.append(record)
     else:
         earlier = record if record["status"] in SCORED else None
@@ -224,10 +247,10 @@ def made_otherwise(record: dict[str, Any], cell: Cell) -> bool:
     )
 
 
-def _is_complete(record: dict[str, Any], metric_ids: set[str]) -> bool:
-    """A failed cell is tried again; one without a present metric is scored again."""
+def _is_complete(record: dict[str, Any], metrics: frozenset[str]) -> bool:
+    """A failed cell is tried again; one without a metric that is wanted is scored again."""
     if record["status"] in SCORED:
-        return metric_ids <= {*record["metrics"], *record.get("metrics_not_applicable", ())}
+        return metrics <= {*record["metrics"], *record.get("metrics_not_applicable", ())}
     return record["status"] == "not applicable"
 
 

@@ -57,10 +57,10 @@ def rescore(
     """
     progress = Silent() if progress is None else progress
     kept = Cache(cache)
-    wanted = {
+    wanted = frozenset(
         registry.get("metric", name).id
         for name in metrics or [entry.name for entry in registry.entries("metric")]
-    }
+    )
     done = Rescored()
     by_terms: dict[Terms, list[Cell]] = {}
     for record in store:
@@ -68,7 +68,7 @@ def rescore(
             continue
         if wanted <= {*record["metrics"], *record.get("metrics_not_applicable", ())}:
             done.complete += 1
-        elif (cell := _cell(record, kept)) is None:
+        elif (cell := _cell(record, wanted, kept)) is None:
             done.without_draws += 1
         else:
             by_terms.setdefault(cell.terms, []).append(cell)
@@ -93,7 +93,7 @@ def rescore(
     return done
 
 
-def _cell(record: dict[str, Any], kept: Cache) -> Cell | None:
+def _cell(record: dict[str, Any], wanted: frozenset[str], kept: Cache) -> Cell | None:
     """The cell of a record; None where its draws are not there, or are not what they were."""
     if not kept.has("merged", merged_key(record)):
         return None
@@ -101,5 +101,5 @@ def _cell(record: dict[str, Any], kept: Cache) -> Cell | None:
     problem_entry, problem = configure("problem", identity.problem.label)
     method_entry, method = configure("method", identity.method.label)
     budget = get_budget(identity.budget)
-    cell = Cell(problem_entry, problem, method_entry, method, identity, budget, record)
+    cell = Cell(problem_entry, problem, method_entry, method, identity, budget, wanted, record)
     return None if made_otherwise(record, cell) else cell

@@ -16,7 +16,15 @@ from dncbench.errors import DncbenchError, UnknownNameError
 from dncbench.posterior import SPACES
 from dncbench.running.cells import run_cell, timed_out, without_figures
 from dncbench.running.limited import beside
-from dncbench.running.plan import DEFAULT_SPLITS, Case, Cell, Plan, plan
+from dncbench.running.plan import (
+    DEFAULT_SPLITS,
+    Case,
+    Cell,
+    Plan,
+    metric_ids,
+    plan,
+    require_metrics,
+)
 from dncbench.running.prepared import (
     REFERENCE_UNITS,
     SAMPLING_UNITS,
@@ -43,6 +51,7 @@ def run(
     seed: int = 0,
     budget: str = "quick",
     correct: str | None = None,
+    metrics: str | Sequence[str] = (),
     results: str | Path | None = None,
     cache: str | Path | None = None,
     force: bool = False,
@@ -61,6 +70,7 @@ def run(
         seed: random seed; all randomness derives from it.
         budget: "smoke", "quick" or "paper", with settings where wanted.
         correct: None, or a registered correction that follows every merge, e.g. "psis".
+        metrics: names of metrics to read beside those that a problem is judged by, or "all".
         results: folder of the records; by default ``DNCBENCH_RESULTS`` or ``./results``.
         cache: folder of draws and references; by default ``DNCBENCH_CACHE`` or the user's.
         force: run cells again that have a record.
@@ -92,6 +102,7 @@ def run(
         budget,
         correct,
         force,
+        [metrics] if isinstance(metrics, str) else list(metrics),
     )
     planned = asked.plan(store)
     if planned.todo:
@@ -118,6 +129,7 @@ class _Asked(NamedTuple):
     budget: str
     correct: str | None
     force: bool
+    metrics: list[str]
 
     def plan(self, store: Records) -> Plan:
         """The cells."""
@@ -129,6 +141,7 @@ class _Asked(NamedTuple):
             records=store,
             force=self.force,
             correct=self.correct,
+            metrics=self.metrics,
         )
 
 
@@ -211,6 +224,7 @@ class _Runner:
                     first.budget,
                     self.cache,
                     self.progress,
+                    first.metrics,
                 )
         except Exception as error:  # a plugin's data() may raise anything
             self.errors[name] = error
@@ -287,17 +301,28 @@ def certified(
     *,
     seed: int = 0,
     budget: str = "quick",
+    metrics: Sequence[str] = (),
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """A problem with its certificate and noise floors; from the cache where they are there.
 
+    Args:
+        problem, seed, budget, metrics, cache, progress: as those of :func:`run`.
+
     Raises:
         UnknownNameError, DataError: as :func:`run`.
     """
+    require_metrics(metrics)
     entry, configured = configure("problem", problem)
     spent = get_budget(budget)
     terms = Terms(label(entry, configured), "random", spent.name, seed, configured.space.name)
     return prepare(
-        entry, configured, terms, spent, Cache(cache), Silent() if progress is None else progress
+        entry,
+        configured,
+        terms,
+        spent,
+        Cache(cache),
+        Silent() if progress is None else progress,
+        metric_ids(configured, metrics),
     )

@@ -23,7 +23,7 @@ def tiny(tmp_path_factory, session_cache, module_registry):
     folder = tmp_path_factory.mktemp("tiny")
     plugins = copied_plugins(folder, "tiny", "median", "broken")
     common = [*plugins, "--problem", "tiny", "--budget", "smoke", "--splits", "2"]
-    common += ["--results", folder, "--cache", session_cache]
+    common += ["--metric", "all", "--results", folder, "--cache", session_cache]
     good = ["--method", "average", "--method", "median", "--method", "oracle"]
     bad = ["--method", "broken"]
     return SimpleNamespace(
@@ -197,6 +197,7 @@ def test_scheme_that_does_not_apply_is_recorded_with_the_reason(tiny, tmp_path):
 
 def test_reference_prints_the_certificate(tiny):
     options = ["tiny", *tiny.plugins, "--budget", "smoke", "--cache", tiny.cache]
+    options += ["--metric", "sw2"]
     shown = _invoke("reference", *options)
     assert shown.exit_code == 0
     assert shown.stdout.startswith("tiny: grade B\n")

@@ -129,17 +129,29 @@ def test_a_changed_budget_is_another_cell(store, made) -> None:
 
 
 def test_a_record_without_a_metric_is_scored_again_and_not_run(store, made) -> None:
-    made["metrics"].pop("tv@1")
+    made["metrics"].pop("iad@1")
     store.put(made)
     (cell,) = planned(store).todo
     assert cell.earlier is not None
     assert unsealed([cell.earlier]) == [made]
-    store.put(made | {"metrics_not_applicable": ["tv@1"]})
-    assert_done(store, made | {"metrics_not_applicable": ["tv@1"]})
+    store.put(made | {"metrics_not_applicable": ["iad@1"]})
+    assert_done(store, made | {"metrics_not_applicable": ["iad@1"]})
     # Unless it was made with another setting: then its draws are of no use.
     made["settings"]["method"]["weights"] = "matrix"
     store.put(made)
     assert_run_again(store)
+
+
+def test_metrics_beside_those_of_the_problem_are_read_where_they_are_asked_for(store, made) -> None:
+    made["metrics"].pop("sw2@1")
+    store.put(made)
+    assert_done(store, made)
+    for asked in (["sw2"], ["all"]):
+        (cell,) = planned(store, metrics=asked).todo
+        assert cell.earlier is not None
+    assert planned(store, metrics=["mmd"]).todo == []
+    with pytest.raises(UnknownNameError, match="no metric is called 'sw3'; did you mean sw2"):
+        planned(store, metrics=["sw3"])
 
 
 @pytest.mark.parametrize(
