@@ -79,32 +79,6 @@ class ObjectMergeMemory:
         _run(method, _method(method))
 
 
-class Evaluation:
-    """The law of one network of the default width, exactly: all 43 758 states."""
-
-    version = "1"
-
-    def setup(self) -> None:
-        """An untrained network costs what a trained one does."""
-        try:
-            from dncbench.methods.gflownet._clients import laws_of, moves_of
-        except ImportError as error:
-            raise NotImplementedError(str(error)) from error
-        import jax
-
-        problem = _shards().problem
-        network = parameters.method_of_any_kind("ep-gflownet").network(
-            moves_of(problem), jax.random.key(0)
-        )
-        self._one = jax.tree.map(lambda leaf: leaf[None], network)
-        self._laws = jax.jit(lambda networks: laws_of(networks, problem))
-        self.time_law()
-
-    def time_law(self) -> None:
-        """Compiled before."""
-        self._laws(self._one).block_until_ready()
-
-
 def _method(spec: str) -> Any:
     """The method, with fewer updates where it trains; raises as ``parameters.method`` does."""
     found = parameters.method_of_any_kind(spec)
