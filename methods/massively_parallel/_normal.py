@@ -4,6 +4,7 @@ Moments of Gaussians are kept about their mean: E x² - (E x)² cancels where a 
 and far from zero, the variance of weighted draws about their own mean does not.
 """
 
+import abc
 import math
 from typing import ClassVar, NamedTuple
 
@@ -30,7 +31,26 @@ class Centred(NamedTuple):
     spread: Float[Array, "..."]
 
 
-class Normal(Family):
+class Gaussian(Family):
+    """A family whose draws are linear in standard Normal noise, of as many numbers."""
+
+    @abc.abstractmethod
+    def move(
+        self, noise: Float[Array, "K ..."], event: tuple[int, ...]
+    ) -> tuple[Float[Array, "K ..."], Float[Array, "K ..."]]:
+        """Draws from noise (K, *plates, *event), and their log densities (K, *plates).
+
+        The densities are those of the noise: (x - loc) / scale would lose digits where the scale
+        is small. Parameters are ``(*plates, *event)``, as :meth:`expand` makes them.
+        """
+
+    def draw(
+        self, key: PRNGKeyArray, num: int, plates: tuple[int, ...], event: tuple[int, ...]
+    ) -> tuple[Float[Array, "K ..."], Float[Array, "K ..."]]:
+        return self.move(jax.random.normal(key, (num, *plates, *event)), event)
+
+
+class Normal(Gaussian):
     """Independent Normals; an event of many numbers has one for each."""
 
     loc: Float[Array, "..."] = eqx.field(converter=number)
@@ -44,11 +64,9 @@ class Normal(Family):
         z = (x - self.loc) / self.scale
         return -0.5 * z * z - jnp.log(self.scale) - _HALF_LOG_TWO_PI
 
-    def draw(
-        self, key: PRNGKeyArray, num: int, plates: tuple[int, ...], event: tuple[int, ...]
+    def move(
+        self, noise: Float[Array, "K ..."], event: tuple[int, ...]
     ) -> tuple[Float[Array, "K ..."], Float[Array, "K ..."]]:
-        noise = jax.random.normal(key, (num, *plates, *event))
-        # From the noise itself: (x - loc) / scale would lose digits where the scale is small.
         log_q = -0.5 * noise * noise - jnp.log(self.scale)[None] - _HALF_LOG_TWO_PI
         return self.loc[None] + self.scale[None] * noise, sum_event(log_q, len(event))
 
@@ -73,7 +91,7 @@ class Normal(Family):
         return cls(mean.mean, jnp.sqrt(mean.spread))
 
 
-class MultivariateNormal(Family):
+class MultivariateNormal(Gaussian):
     """A Normal vector with any covariance, given by its lower Cholesky factor.
 
     One distribution has loc (d,) and scale_tril (d, d).
@@ -101,10 +119,9 @@ class MultivariateNormal(Family):
         z = solve_triangular(self._many(x.shape), offset, lower=True)
         return -0.5 * jnp.sum(z * z, axis=(-2, -1)) - self._log_volume()
 
-    def draw(
-        self, key: PRNGKeyArray, num: int, plates: tuple[int, ...], event: tuple[int, ...]
+    def move(
+        self, noise: Float[Array, "K ..."], event: tuple[int, ...]
     ) -> tuple[Float[Array, "K ..."], Float[Array, "K ..."]]:
-        noise = jax.random.normal(key, (num, *plates, *event))
         x = self.loc[None] + jnp.einsum("...ij,k...j->k...i", self.scale_tril, noise)
         return x, -0.5 * jnp.sum(noise * noise, axis=-1) - self._log_volume()[None]
 

@@ -1,5 +1,6 @@
 """Particles: draws of proposals for every group and plate element, and what they are worth."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import NamedTuple, cast
@@ -13,6 +14,7 @@ from dncbench.methods.massively_parallel._counts import Finite
 from dncbench.methods.massively_parallel._factors import Terms
 from dncbench.methods.massively_parallel._family import Family, Mean
 from dncbench.methods.massively_parallel._model import Model
+from dncbench.methods.massively_parallel._normal import Gaussian
 
 
 class Particles(NamedTuple):
@@ -42,29 +44,68 @@ class Estimate(NamedTuple):
     weights: dict[str, Float[Array, "K ..."]]
 
 
+class Randomness(NamedTuple):
+    """What particles are made of.
+
+    Attributes:
+        noise: standard Normal numbers, of all Gaussian latents.
+        keys: of the other latents.
+    """
+
+    noise: Float[Array, " numbers"]
+    keys: PRNGKeyArray
+
+
+def randomness(model: Model, key: PRNGKeyArray, num_particles: int) -> Randomness:
+    """Random numbers for one set of particles, whatever their proposals.
+
+    All noise is drawn in one call, because each would be compiled anew; and apart from the
+    particles, because a compiler that may merge the two evaluates the noise in every place where
+    a particle is used.
+    """
+    own, others = jax.random.split(key)
+    total = sum(math.prod(shape) for shape in _noise_shapes(model, num_particles).values())
+    keys = jax.random.split(others, len(model.latents))
+    return Randomness(jax.random.normal(own, (total,)), keys)
+
+
 def draw(
-    model: Model, laws: Mapping[str, Family], key: PRNGKeyArray, num_particles: int
+    model: Model, laws: Mapping[str, Family], numbers: Randomness, num_particles: int
 ) -> Particles:
     """Draw particles of independent proposals.
 
     Args:
         model: whose latents to draw.
         laws: the proposal of each latent, for all elements of its plates.
-        key: random key.
+        numbers: of this model and as many particles.
         num_particles: K.
     """
+    shapes = _noise_shapes(model, num_particles)
+    ends = list(itertools.accumulate(math.prod(shape) for shape in shapes.values()))
+    parts = dict(zip(shapes, jnp.split(numbers.noise, ends[:-1]), strict=True)) if shapes else {}
     values: dict[str, Array] = {}
     log_q: dict[str, Array] = {}
-    for latent, each in zip(model.latents, jax.random.split(key, len(model.latents)), strict=True):
-        plates = model.shape(latent.plates)
+    for latent, key in zip(model.latents, numbers.keys, strict=True):
+        name, law, plates = latent.name, laws[latent.name], model.shape(latent.plates)
         if latent.enumerated:
-            values[latent.name] = cast(type[Finite], latent.family).support(latent.enumerated)
+            values[name] = cast(type[Finite], latent.family).support(latent.enumerated)
             log_q[latent.group] = jnp.zeros((latent.enumerated, *plates))
             continue
-        x, density = laws[latent.name].draw(each, num_particles, plates, latent.event)
-        values[latent.name] = x
+        if isinstance(law, Gaussian):
+            x, density = law.move(parts[name].reshape(shapes[name]), latent.event)
+        else:
+            x, density = law.draw(key, num_particles, plates, latent.event)
+        values[name] = x
         log_q[latent.group] = density + log_q.get(latent.group, math.log(num_particles))
     return Particles(values, log_q)
+
+
+def _noise_shapes(model: Model, num_particles: int) -> dict[str, tuple[int, ...]]:
+    return {
+        latent.name: (num_particles, *model.shape(latent.plates), *latent.event)
+        for latent in model.latents
+        if issubclass(latent.family, Gaussian)
+    }
 
 
 def estimate(

@@ -22,15 +22,21 @@ from dncbench.methods.massively_parallel._data import summarised
 from dncbench.methods.massively_parallel._family import Family, Mean
 from dncbench.methods.massively_parallel._model import Model, start
 from dncbench.methods.massively_parallel._particles import (
+    Randomness,
     draw,
     effective_sample_size,
     estimate,
     moments,
+    randomness,
 )
 
 LONGEST_STEP = 1.0 - 1e-6
 """Longer steps are shortened to this: a share of the old moments stays, hence no variance falls
 below a millionth of the one before, whatever the weights, and no probability becomes 0 or 1."""
+
+MOST_NUMBERS = 2**20
+"""Random numbers in memory: those of so many iterations are drawn at once as this allows, and as
+divides the number of iterations evenly."""
 
 COLLAPSED = 1.5
 """Effective sample size below which an element's moments are those of one particle."""
@@ -109,7 +115,7 @@ def iterate(
     model: Model,
     state: State,
     data: Mapping[str, PyTree[Array]],
-    key: PRNGKeyArray,
+    numbers: Randomness,
     schedule: Schedule,
     num_particles: int,
     chunks: Mapping[str, int],
@@ -120,14 +126,13 @@ def iterate(
         model: whose posterior to approximate.
         state: before the iteration.
         data: from ``summarised``.
-        key: random key of the run; the iteration's own is derived from it.
+        numbers: random numbers of the iteration.
         schedule: step sizes.
         num_particles: K.
         chunks: how many elements of a plate to look at together, of those that are named.
     """
     proposals = laws(model, state)
-    own = jax.random.fold_in(key, state.iteration)
-    particles = draw(model, proposals, own, num_particles)
+    particles = draw(model, proposals, numbers, num_particles)
     found = estimate(model, particles, data, chunks)
     new = moments(model, proposals, particles, found.weights)
     step = schedule(state.iteration)
@@ -139,7 +144,7 @@ def iterate(
     trace = Trace(
         found.log_evidence,
         {group: jnp.min(size) for group, size in sizes.items()},
-        {group: jnp.mean(size < COLLAPSED) for group, size in sizes.items()},
+        {group: jnp.mean(size < COLLAPSED, dtype=float) for group, size in sizes.items()},
     )
     return State(means, state.iteration + 1), trace
 
@@ -199,7 +204,18 @@ def _run(
     num_particles: int,
     chunks: tuple[tuple[str, int], ...],
 ) -> tuple[State, Trace]:
-    def step(state: State, _: None) -> tuple[State, Trace]:
-        return iterate(model, state, data, key, schedule, num_particles, dict(chunks))
+    def own(iteration: Array) -> Randomness:
+        return randomness(model, jax.random.fold_in(key, iteration), num_particles)
 
-    return jax.lax.scan(step, state, length=iterations)
+    numbers = jax.eval_shape(own, state.iteration).noise.size
+    most = min(iterations, max(1, MOST_NUMBERS // max(numbers, 1)))
+    together = max(each for each in range(1, most + 1) if iterations % each == 0)
+
+    def step(state: State, numbers: Randomness) -> tuple[State, Trace]:
+        return iterate(model, state, data, numbers, schedule, num_particles, dict(chunks))
+
+    def block(state: State, _: None) -> tuple[State, Trace]:
+        return jax.lax.scan(step, state, jax.vmap(own)(state.iteration + jnp.arange(together)))
+
+    state, trace = jax.lax.scan(block, state, length=iterations // together)
+    return state, jax.tree.map(lambda leaf: leaf.reshape(iterations), trace)

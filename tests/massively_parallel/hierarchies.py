@@ -12,7 +12,7 @@ from dncbench.methods.massively_parallel._families import Bernoulli, Normal
 from dncbench.methods.massively_parallel._indices import take
 from dncbench.methods.massively_parallel._joint import generate, log_joint
 from dncbench.methods.massively_parallel._model import Model
-from dncbench.methods.massively_parallel._particles import draw, estimate
+from dncbench.methods.massively_parallel._particles import draw, estimate, randomness
 from dncbench.methods.massively_parallel._qem import begin, laws
 from dncbench.methods.massively_parallel._variables import Input, Latent, Observed, Summary
 
@@ -115,7 +115,8 @@ def radon_data(model: Model):
 
 
 def first_particles(model: Model, num_particles: int, seed: int = 1):
-    return draw(model, laws(model, begin(model)), jax.random.key(seed), num_particles)
+    numbers = randomness(model, jax.random.key(seed), num_particles)
+    return draw(model, laws(model, begin(model)), numbers, num_particles)
 
 
 def estimated(model: Model, particles, data, chunks=()):

@@ -7,8 +7,6 @@ import pytest
 from hierarchies import radon, radon_data, standard
 
 from dncbench.methods.massively_parallel._families import (
-    Bernoulli,
-    Beta,
     Categorical,
     Dirichlet,
     Gamma,
@@ -17,7 +15,7 @@ from dncbench.methods.massively_parallel._families import (
 )
 from dncbench.methods.massively_parallel._joint import generate
 from dncbench.methods.massively_parallel._model import Model
-from dncbench.methods.massively_parallel._particles import draw, estimate, moments
+from dncbench.methods.massively_parallel._particles import draw, estimate, moments, randomness
 from dncbench.methods.massively_parallel._qem import Schedule, begin, constant, laws, run
 from dncbench.methods.massively_parallel._variables import Latent, ModelError, Observed
 
@@ -76,7 +74,8 @@ def test_the_bias_of_one_iterations_moments_is_that_of_self_normalised_weights()
     num, proposals = 20_000, laws(model, begin(model))
 
     def one(key, num_particles):
-        particles = draw(model, proposals, key, num_particles)
+        numbers = randomness(model, key, num_particles)
+        particles = draw(model, proposals, numbers, num_particles)
         weights = estimate(model, particles, data, {}).weights
         return moments(model, proposals, particles, weights)["mu"].mean
 
@@ -150,14 +149,10 @@ def test_qem_finds_conjugate_posteriors_of_other_families() -> None:
         {"row": 10},
         [
             Latent("rate", Gamma, lambda: Gamma(2.0, 1.0)),
-            Latent("chance", Beta, lambda: Beta(1.0, 2.0)),
             Latent("shares", Dirichlet, lambda: Dirichlet(jnp.ones(3)), event=(3,)),
         ],
         [
             Observed("count", Poisson, ("row",), ("rate",)),
-            Observed(
-                "flip", lambda p: Bernoulli(jnp.log(p) - jnp.log1p(-p)), ("row",), ("chance",)
-            ),
             Observed("kind", lambda p: Categorical(jnp.log(p)), ("row",), ("shares",)),
         ],
     )
@@ -172,7 +167,6 @@ def test_qem_finds_conjugate_posteriors_of_other_families() -> None:
     )
     exact = {
         "rate": Gamma(2.0 + data["count"].sum(), 11.0),
-        "chance": Beta(1.0 + data["flip"].sum(), 12.0 - data["flip"].sum()),
         "shares": Dirichlet(1.0 + jnp.bincount(data["kind"], length=3)),
     }
     found = laws(model, state)
