@@ -13,7 +13,13 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from dncbench.methods.massively_parallel._family import Family, expectation, number
+from dncbench.methods.massively_parallel._family import (
+    Family,
+    expectation,
+    inside,
+    number,
+    positive,
+)
 
 
 class Finite(Family):
@@ -78,7 +84,7 @@ class Categorical(Finite):
 
     @classmethod
     def from_mean(cls, mean: Float[Array, "... C"]) -> "Categorical":
-        return cls(jnp.log(mean))
+        return cls(jnp.log(positive(mean)))
 
     def expand(self, shape: tuple[int, ...]) -> "Categorical":
         return type(self)(jnp.broadcast_to(self.logits, (*shape, self.logits.shape[-1])))
@@ -155,10 +161,12 @@ class Poisson(Family):
 
     @classmethod
     def from_mean(cls, mean: Float[Array, "..."]) -> "Poisson":
-        return cls(mean)
+        return cls(positive(mean))
 
 
 def _log_odds(probability: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Finite, also where an average has decayed to 0 or rounded to 1."""
+    probability = inside(probability)
     return jnp.log(probability) - jnp.log1p(-probability)
 
 

@@ -110,6 +110,17 @@ def number(value: Shaped[Array | np.ndarray, "..."] | float) -> Float[Array, "..
     return jnp.asarray(value, jnp.result_type(float, value))
 
 
+def positive(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """At least the smallest normal number, of which there is a logarithm and an inverse."""
+    return jnp.maximum(x, jnp.finfo(x.dtype).tiny)
+
+
+def inside(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Strictly between 0 and 1."""
+    limits = jnp.finfo(x.dtype)
+    return jnp.clip(x, limits.tiny, 1.0 - limits.epsneg)
+
+
 def expectation(values: Shaped[Array, "K ..."], weights: Float[Array, "K ..."]) -> Array:
     """Σ_k w_k values_k; weights (K, *plates) are those of all trailing axes of the values."""
     trailing = tuple(range(weights.ndim, values.ndim))

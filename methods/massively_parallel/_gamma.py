@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.scipy.special import betaln, digamma, gammaln, polygamma
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dncbench.methods.massively_parallel._family import Family, number
+from dncbench.methods.massively_parallel._family import Family, inside, number, positive
 
 _GAMMA_STEPS = 6
 _FIXED_POINT_STEPS = 5
@@ -41,7 +41,7 @@ class Gamma(Family):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
         standard = jax.random.gamma(key, jnp.broadcast_to(self.concentration, shape), shape)
-        return _positive(standard / jnp.broadcast_to(self.rate, shape))
+        return positive(standard / jnp.broadcast_to(self.rate, shape))
 
     def log_density(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         a, b = self.concentration, self.rate
@@ -56,7 +56,8 @@ class Gamma(Family):
 
     @classmethod
     def from_mean(cls, mean: GammaMean) -> "Gamma":
-        gap = jnp.log(mean.mean) - mean.log  # of Jensen's inequality: positive
+        # Of Jensen's inequality: positive, and hardly ever as small as its rounding.
+        gap = _resolved(jnp.log(mean.mean) - mean.log)
 
         def newton(_: Array, a: Array) -> Array:
             slope = a**2 * (1.0 / a - polygamma(1, a))
@@ -96,7 +97,7 @@ class Beta(Family):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
         a, b = jnp.broadcast_to(self.a, shape), jnp.broadcast_to(self.b, shape)
-        return _inside(jax.random.beta(key, a, b, shape))
+        return inside(jax.random.beta(key, a, b, shape))
 
     def log_density(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         powers = (self.a - 1.0) * jnp.log(x) + (self.b - 1.0) * jnp.log1p(-x)
@@ -122,7 +123,7 @@ class Dirichlet(Family):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
         concentration = jnp.broadcast_to(self.concentration, shape)
-        return _positive(jax.random.dirichlet(key, concentration, shape[:-1]))
+        return positive(jax.random.dirichlet(key, concentration, shape[:-1]))
 
     def log_density(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         a = jnp.broadcast_to(self.concentration, x.shape)
@@ -154,9 +155,14 @@ class Dirichlet(Family):
         # for all, the steps here would not come near those.
         likeliest = jnp.exp(mean)
         share = _total(likeliest)
-        a = likeliest / share * (mean.shape[-1] - 1) / (2.0 * (1.0 - share))
+        a = likeliest / share * (mean.shape[-1] - 1) / (2.0 * _resolved(1.0 - share))
         a = jax.lax.fori_loop(0, _FIXED_POINT_STEPS, fixed_point, a)
         return cls(jax.lax.fori_loop(0, _DIRICHLET_STEPS, newton, a))
+
+
+def _resolved(difference: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A positive difference of numbers of order 1, no smaller than they resolve."""
+    return jnp.maximum(difference, jnp.finfo(difference.dtype).eps)
 
 
 def _total(a: Float[Array, "..."]) -> Float[Array, "... 1"]:
@@ -170,14 +176,3 @@ def _inverse_digamma(y: Float[Array, "..."]) -> Float[Array, "..."]:
     for _ in range(_INVERSE_STEPS):
         x = x - (digamma(x) - y) / polygamma(1, x)
     return x
-
-
-def _positive(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Draws that underflow to 0 have no logarithm."""
-    return jnp.maximum(x, jnp.finfo(x.dtype).tiny)
-
-
-def _inside(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Strictly between 0 and 1."""
-    limits = jnp.finfo(x.dtype)
-    return jnp.clip(x, limits.tiny, 1.0 - limits.epsneg)

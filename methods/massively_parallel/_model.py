@@ -106,7 +106,8 @@ def _paths(model: Model) -> tuple[Path, ...]:
     for plate, _ in model.sizes:
         if plate not in inside:
             raise ModelError(f"no variable is on plate {plate!r}; remove it from the sizes")
-    return tuple(sorted({(), *inside.values()}, key=len))
+    # Not from a set, whose order changes from one process to the next.
+    return tuple(sorted(dict.fromkeys([(), *inside.values()]), key=len))
 
 
 def _check_parents(
@@ -182,7 +183,14 @@ def start(model: Model, latent: Latent) -> Family:
             f"{latent.name!r} starts from a {type(law).__name__}; "
             f"give start=lambda: {latent.family.__name__}(...)"
         )
-    return law.expand(model.shape(latent.plates) + latent.event)
+    try:
+        return law.expand(model.shape(latent.plates) + latent.event)
+    except ValueError as error:
+        raise ModelError(
+            f"{latent.name!r} starts from parameters that do not fit its plates "
+            f"{model.shape(latent.plates)} and event {latent.event}: {error}; give scalars or "
+            "parameters of the event's shape"
+        ) from error
 
 
 def _check_observed(model: Model, observed: Observed) -> None:

@@ -14,7 +14,13 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from dncbench.methods.massively_parallel._family import Family, expectation, number, sum_event
+from dncbench.methods.massively_parallel._family import (
+    Family,
+    expectation,
+    number,
+    positive,
+    sum_event,
+)
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -88,7 +94,7 @@ class Normal(Gaussian):
 
     @classmethod
     def from_mean(cls, mean: Centred) -> "Normal":
-        return cls(mean.mean, jnp.sqrt(mean.spread))
+        return cls(mean.mean, jnp.sqrt(positive(mean.spread)))
 
 
 class MultivariateNormal(Gaussian):
@@ -178,7 +184,7 @@ class HalfNormal(Family):
 
     @classmethod
     def from_mean(cls, mean: Float[Array, "..."]) -> "HalfNormal":
-        return cls(jnp.sqrt(mean))
+        return cls(jnp.sqrt(positive(mean)))
 
 
 def _outer(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:

@@ -29,10 +29,11 @@ from dncbench.methods.massively_parallel._particles import (
     moments,
     randomness,
 )
+from dncbench.methods.massively_parallel._variables import ModelError
 
 LONGEST_STEP = 1.0 - 1e-6
-"""Longer steps are shortened to this: a share of the old moments stays, hence no variance falls
-below a millionth of the one before, whatever the weights, and no probability becomes 0 or 1."""
+"""Longer steps are shortened to this: a share of the old moments stays, hence no variance
+falls below a millionth of the one before, whatever the weights."""
 
 MOST_NUMBERS = 2**20
 """Random numbers in memory: those of so many iterations are drawn at once as this allows, and as
@@ -179,8 +180,10 @@ def run(
         The last state, and each iteration's trace, stacked.
 
     Raises:
-        ModelError: the data do not fit the model, or a chunk does not.
+        ModelError: the data do not fit the model, a chunk does not, or there is nothing to do.
     """
+    if iterations < 1 or num_particles < 1:
+        raise ModelError(f"{iterations=} of {num_particles=}; both must be at least 1")
     return _run(
         model,
         summarised(model, data),

@@ -205,6 +205,8 @@ def test_an_enumerated_latent_is_summed_out_exactly() -> None:
     given = np.exp(both[1] - logsumexp(both, axis=0))
     new = moments(enumerated, laws(enumerated, begin(enumerated)), particles, found.weights)
     np.testing.assert_allclose(new["occupied"], weights @ given, atol=1e-10)
+    in_chunks = estimated(enumerated, particles, data, {"site": 4})
+    assert in_chunks.log_evidence == pytest.approx(float(found.log_evidence), rel=1e-13)
     listed = every_combination(enumerated, particles, data)
     assert found.log_evidence == pytest.approx(logsumexp(listed.log_weights), abs=1e-10)
 

@@ -163,3 +163,19 @@ def test_trials_of_a_binomial_stay_whole() -> None:
     weights = np.random.default_rng(2).dirichlet(np.ones(5), 3).T
     moments = law.moments(law.sample(jax.random.key(3), (5, 3)), jnp.asarray(weights))
     np.testing.assert_array_equal(Binomial.blend(law.mean(), moments, 0.1).total, 7.0)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0])
+def test_probabilities_that_rounded_to_certainty_keep_finite_densities(mean: float) -> None:
+    law = Bernoulli.from_mean(jnp.array([mean]))
+    assert np.all(np.isfinite(law.log_density(jnp.array([0.0]))))
+    assert np.all(np.isfinite(law.log_density(jnp.array([1.0]))))
+
+
+def test_means_that_decayed_to_zero_keep_finite_densities() -> None:
+    for law in (
+        Poisson.from_mean(jnp.zeros(1)),
+        Normal.from_mean(Normal(0.0, 0.0).mean()),
+        HalfNormal.from_mean(jnp.zeros(1)),
+    ):
+        assert np.all(np.isfinite(law.log_density(jnp.zeros(1))))

@@ -110,6 +110,11 @@ REFUSED = {
         [Y],
         "'z' starts from a Bernoulli; give start=lambda: Normal",
     ),
+    "a start of another shape": (
+        [THETA, changed(Z, event=(2,), start=lambda: Normal(jnp.zeros(3), 1.0))],
+        [Y],
+        r"'z' starts from parameters that do not fit its plates .2,. and event .2,.",
+    ),
     "a vector without a size": (
         [THETA, Z, Latent("w", MultivariateNormal, lambda: Dirichlet(jnp.ones(2)))],
         [Y],

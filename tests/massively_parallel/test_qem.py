@@ -232,3 +232,16 @@ def test_data_of_another_shape_are_refused() -> None:
             num_particles=2,
             schedule=constant(0.1),
         )
+
+
+def test_a_run_of_nothing_is_refused() -> None:
+    model = radon()
+    with pytest.raises(ModelError, match="iterations=0 of num_particles=3; both must be"):
+        run(
+            model,
+            radon_data(model),
+            jax.random.key(0),
+            iterations=0,
+            num_particles=3,
+            schedule=constant(0.1),
+        )
