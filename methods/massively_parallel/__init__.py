@@ -1,0 +1,1 @@
+"""Importance weighting and QEM for hierarchical models, with particles of each latent."""
