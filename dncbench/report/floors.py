@@ -61,8 +61,10 @@ def _level(multiple: float) -> int:
 
 
 def multiple_text(height: Height) -> str:
-    """Two significant digits: ``1.2``, ``34``, ``1.2k``."""
+    """Two significant digits: ``0.12``, ``1.2``, ``34``, ``1.2k``."""
     value = height.multiple
+    if value <= EXACT_SHARE:
+        return "<0.001"
     for unit in ("", "k", "M"):
         if value < 995:
             if value < 0.995 and not unit:
