@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dncbench.boards.board import EXACT_SHARE, Board, Row
+from dncbench.boards.summary import draws_of
 from dncbench.storage.identity import REFERENCE_TRACK, name_of
 
 WORST = "worst"
@@ -77,18 +78,35 @@ def multiple_text(height: Height) -> str:
 def best_first(boards: list[Board]) -> list[str]:
     """All methods of the boards, what is no merge last.
 
-    The order is by the mean over boards of the rank of the worst multiple; a board without
-    a figure counts as a last place.
+    Those that merge one kind of draws stand together, before those that merge several. Among
+    them the order is by the mean over boards of their kind of the rank of the worst multiple; a
+    board without a figure counts as a last place.
     """
     tracks = {row.method: row.track for board in boards for row in board.rows}
+    known_kinds = list(dict.fromkeys(map(draws_of, boards)))
+    kinds = {
+        method: [
+            number
+            for number, kind in enumerate(known_kinds)
+            if any(row.method == method for b in boards if draws_of(b) == kind for row in b.rows)
+        ]
+        for method in tracks
+    }
     places: dict[str, list[int]] = {method: [] for method in tracks}
     for board in boards:
+        own_kind = known_kinds.index(draws_of(board))
         heights = {row.method: height(board, row, WORST) for row in board.rows}
         known = {method: found.multiple for method, found in heights.items() if found is not None}
         for method, ranks in places.items():
+            if own_kind not in kinds[method]:
+                continue
             own = known.get(method)
             better = [one for one in known.values() if own is not None and one < own]
             ranks.append(len(tracks) if own is None else len(better))
-    return sorted(
-        tracks, key=lambda method: (tracks[method] == REFERENCE_TRACK, sum(places[method]), method)
-    )
+
+    def order(method: str) -> tuple:
+        mean = sum(places[method]) / len(places[method])
+        together = len(kinds[method]) > 1, kinds[method]
+        return (tracks[method] == REFERENCE_TRACK, *together, mean, method)
+
+    return sorted(tracks, key=order)

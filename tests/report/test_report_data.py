@@ -260,3 +260,11 @@ def test_groups_leave_stale_records_and_other_problems_out():
     assert [group.board.terms.problem for group in found] == ["made", "other"]
     assert found[0].records == {"a": [new]}
     assert [group.board.terms.problem for group in groups([new, other], ["other"])] == ["other"]
+
+
+def test_methods_of_one_kind_of_draws_stand_together_and_those_of_several_after_them():
+    points = [record(m, 0, {"mah@1": v}, problem="a") for m, v in (("x", 9.0), ("both", 1.0))]
+    objects = [record(m, 0, {"mah@1": v}, problem="b") for m, v in (("o", 1.0), ("both", 9.0))]
+    for each in objects:
+        each["identity"]["space"] = "codes"
+    assert floors.best_first(boards([*points, *objects])) == ["x", "o", "both"]
