@@ -15,16 +15,18 @@ EXACT_SHARE = 2.0**-10
 
 
 class Reading(NamedTuple):
-    """One metric of one method in one split, and what perfect draws read there."""
+    """One metric of one method in one split, and what perfect draws read there.
+
+    Attributes:
+        value, standard_error: of the metric.
+        floor: mean of what perfect draws read.
+        exact: read of a law that the merge tells exactly, and so without noise.
+    """
 
     value: float
     standard_error: float
     floor: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether it was read of a law that the merge tells exactly, and so has no noise."""
-        return self.standard_error == 0.0
+    exact: bool
 
     @property
     def least(self) -> float:

@@ -6,6 +6,7 @@ import pytest
 from handmade import board_of, record, row_of, series_of
 
 from dncbench.boards.board import EXACT_SHARE
+from dncbench.boards.leaderboard import boards
 from dncbench.boards.tables import cells
 from dncbench.report.floors import height, multiple_text
 
@@ -35,6 +36,18 @@ def test_an_exact_law_is_at_the_floor_only_where_it_is_right():
     board = _board(right=[share] * 3, nearly=[1.01 * share] * 3)
     marked = {row[0]: "°" in row[2] for row in cells(board)[:-1]}
     assert marked == {"right": True, "nearly": False, "draws": True}
+
+
+def test_a_figure_of_draws_that_has_no_error_is_not_one_of_a_law():
+    """Draws that miss no mode have a share of 0 without an error; their law is not known."""
+    records = series_of("draws", [0.6] * 3)
+    for each in records:
+        missed = {**each["metrics"]["mah@1"], "value": 0.0, "standard_error": 0.0}
+        each["metrics"]["modes-missed@1"] = missed
+    (board,) = boards(records, metrics=["modes-missed"])
+    row = row_of(board, "draws")
+    assert not row.scores["modes-missed@1"].exact
+    assert row.overall.mean == 0.0  # at the floor, and no nearer
 
 
 def test_zero_has_a_multiple_that_a_mean_survives():
