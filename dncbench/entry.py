@@ -25,7 +25,8 @@ class Entry:
         summary: first line of its docstring.
         module: where it is defined.
         variants: settings that "all" runs beside the defaults, e.g. ``("rounds=2",)``.
-        ranked: whether a problem counts in the summary over problems.
+        ranked: whether a problem counts in the summary over problems; whether a method is a merge,
+            and has ranks among others.
         control: whether it is registered because it is wrong on purpose, so that the laws
             which it must break are not held against it.
         small: settings, written as in brackets, with which laws that need no accuracy are

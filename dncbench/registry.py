@@ -83,6 +83,7 @@ def register_method(
     version: int = 1,
     variants: tuple[str, ...] = (),
     control: bool = False,
+    ranked: bool = True,
     small: str = "",
     accurate: str = "",
     ours: bool = False,
@@ -97,6 +98,8 @@ def register_method(
             the defaults and the contract tests hold to the same laws.
         control: True for a method that is there because it is wrong; no law asks it to be
             accurate.
+        ranked: False for one that is no merge, but what merges are measured against: boards list
+            it beside the reference.
         small: settings, written as in brackets, with which laws that need no accuracy try it.
         accurate: likewise, with which laws of accuracy try it, where the defaults take long;
             by default those.
@@ -112,6 +115,7 @@ def register_method(
         version,
         variants=variants,
         control=control,
+        ranked=ranked,
         small=small,
         accurate=accurate,
         ours=ours,

@@ -21,7 +21,7 @@ from dncbench.boards.board import (
 from dncbench.boards.pooling import board_terms, repetition, split_of
 from dncbench.boards.ranking import MIN_SPLITS, Figures, resample, standings, tie_groups
 from dncbench.boards.versions import current_ids, is_current, is_fresh
-from dncbench.storage.identity import REFERENCE_TRACK, Terms, identity_of, name_of
+from dncbench.storage.identity import REFERENCE_TRACK, Terms, base_name, identity_of, name_of
 from dncbench.storage.ratios import misses_posterior
 from dncbench.storage.records import SCORED, by_earlier_rules, latest
 from dncbench.storage.seals import not_sealed
@@ -246,7 +246,7 @@ def is_timed(record: dict[str, Any]) -> bool:
 
 def _row(method: str, records: list[dict[str, Any]], figures: dict[str, dict[str, Reading]]) -> Row:
     scored = [record for record in records if record["status"] in SCORED]
-    row = Row(method, records[0]["track"], len(scored))
+    row = Row(method, _track(method, records), len(scored))
     row.tried = sorted(map(split_of, records))
     for metric, own in figures.items():
         if own:
@@ -282,6 +282,12 @@ def _row(method: str, records: list[dict[str, Any]], figures: dict[str, dict[str
     row.warned = len(warned)
     row.warnings = list(dict.fromkeys(one_line(each) for sentences in warned for each in sentences))
     return row
+
+
+def _track(method: str, records: list[dict[str, Any]]) -> str:
+    """What the method was allowed to use; that of the reference for what is no merge."""
+    entry = registry.find("method", base_name(method))
+    return records[0]["track"] if entry is None or entry.ranked else REFERENCE_TRACK
 
 
 def _score(figures: list[tuple[float, float]], row: Row) -> Score:

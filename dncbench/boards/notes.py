@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from dncbench import registry
 from dncbench.boards.board import Board, Row
+from dncbench.storage.identity import base_name
 
 _COMMON = 3  # methods, and half of those with figures: their warning is the board's
 
@@ -48,7 +49,7 @@ def of_row(row: Row) -> list[str]:
 
 def whose(labels: Iterable[str]) -> list[str]:
     """Which methods are this project's own, and what they were developed on; [] where none is."""
-    names = dict.fromkeys(_name(label) for label in labels)
+    names = dict.fromkeys(base_name(label) for label in labels)
     told = [
         f"{name} (developed on {places})" if (places := ", ".join(entry.developed_on)) else name
         for name in names
@@ -59,7 +60,7 @@ def whose(labels: Iterable[str]) -> list[str]:
 
 def provenance(label: str) -> str:
     """``this project's own, developed on spambase``; "" for a method from elsewhere."""
-    entry = registry.find("method", _name(label))
+    entry = registry.find("method", base_name(label))
     if entry is None or not entry.ours:
         return ""
     places = ", ".join(entry.developed_on)
@@ -69,11 +70,6 @@ def provenance(label: str) -> str:
 def marked(label: str) -> str:
     """A method's label, as tables show it: ``swiss-product (ours)`` for this project's own."""
     return f"{label} (ours)" if provenance(label) else label
-
-
-def _name(label: str) -> str:
-    """A method's name, without settings and correction."""
-    return re.split(r"[\[ ]", label)[0]
 
 
 def kind_of(warning: str) -> str:

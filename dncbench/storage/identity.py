@@ -36,12 +36,17 @@ SPACE = r"[a-z][a-z0-9_-]{0,99}"
 
 
 REFERENCE_TRACK = "reference"
-"""The track of what is no merge: it was handed the truth itself."""
+"""The track of what is no merge: it was handed the truth itself, or all that anybody knows."""
 
 
 def name_of(identifier: str) -> str:
     """The name in an id: ``mah`` of ``mah@1``."""
     return identifier.rpartition("@")[0]
+
+
+def base_name(label: str) -> str:
+    """The name in a label, without settings and corrections: ``swiss`` of ``swiss + psis``."""
+    return re.split(r"[\[ ]", label)[0]
 
 
 def version_of(identifier: str) -> int:

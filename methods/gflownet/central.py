@@ -15,6 +15,7 @@ from dncbench.registry import register_method
 @register_method(
     "central-gflownet",
     version=1,
+    ranked=False,
     variants=("loss=trajectory",),
     small="steps=40,batch=16,width=16",
 )

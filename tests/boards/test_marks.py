@@ -184,6 +184,17 @@ def test_the_oracle_is_last_and_never_the_best():
     assert _best(records) == {"alpha"}
 
 
+def test_what_is_no_merge_has_no_rank_among_merges():
+    """One network on all clients' rewards: its records name what it used, boards what it is."""
+    records = series_of("central-gflownet", [0.6] * 3, track="the model")
+    board = board_of(records + series_of("alpha", [1.0] * 3, track="the model"))
+    assert [(row.method, row.track) for row in board.rows] == [
+        ("alpha", "the model"),
+        ("central-gflownet", "reference"),
+    ]
+    assert _best(records + series_of("alpha", [1.0] * 3)) == {"alpha"}
+
+
 @pytest.mark.parametrize(("value", "at_floor"), [(0.749, True), (0.751, False)])
 def test_the_error_of_the_floors_mean_widens_it(value, at_floor):
     made = record("alpha", values={"mah@1": value})

@@ -185,17 +185,16 @@ def test_steps_fall_after_the_burn_in() -> None:
     assert constant(0.3)(jnp.array(10_000)) == pytest.approx(0.3, rel=1e-14)
 
 
+def radon_run(num_particles: int, step: float):
+    """25 iterations with the same step."""
+    model = radon()
+    settings = {"num_particles": num_particles, "schedule": constant(step)}
+    return run(model, radon_data(model), jax.random.key(0), iterations=25, **settings)
+
+
 def test_no_step_lets_a_variance_vanish() -> None:
     """One particle has no variance, and a step of 1 would keep nothing of the old one."""
-    model = radon()
-    state, trace = run(
-        model,
-        radon_data(model),
-        jax.random.key(0),
-        iterations=25,
-        num_particles=1,
-        schedule=constant(1.0),
-    )
+    state, trace = radon_run(num_particles=1, step=1.0)
     for mean in state.means.values():
         assert np.all(np.asarray(mean.spread) > 0)
         assert np.all(np.isfinite(mean.mean))
@@ -204,15 +203,7 @@ def test_no_step_lets_a_variance_vanish() -> None:
 
 
 def test_effective_sizes_lie_between_one_and_k() -> None:
-    model = radon()
-    _, trace = run(
-        model,
-        radon_data(model),
-        jax.random.key(0),
-        iterations=25,
-        num_particles=3,
-        schedule=constant(0.1),
-    )
+    _, trace = radon_run(num_particles=3, step=0.1)
     assert set(trace.smallest_ess) == {"global", "state_mean", "state_log_sigma", "slope"}
     for group, smallest in trace.smallest_ess.items():
         assert smallest.shape == (25,)
