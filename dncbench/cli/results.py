@@ -53,7 +53,7 @@ def leaderboard(
     from dncbench.boards import summary_tables, tables
     from dncbench.boards.leaderboard import boards
     from dncbench.boards.summary import summaries
-    from dncbench.storage.identity import identity_of
+    from dncbench.storage.identity import identity_of, name_of
     from dncbench.storage.records import Records
 
     known_metrics = {entry.name for entry in registry.entries("metric")}
@@ -73,6 +73,8 @@ def leaderboard(
     if tracks and records:
         _require_tracks(tracks, {record["track"] for record in records})
     found = boards(records, problems, budgets, shown, tracks, by_metric=style in ("csv", "json"))
+    if found:
+        _require_metrics(metrics, {name_of(metric) for board in found for metric in board.metrics})
     overall = summaries(found)
     if summary_only and found and not overall:
         raise DataError(
@@ -93,6 +95,15 @@ def leaderboard(
     if overall and not summary_only and style in ("md", "latex"):
         parts.append(of_summaries(overall))
     click.echo("\n".join(parts), nl=False)
+
+
+def _require_metrics(wanted: tuple[str, ...], read: set[str]) -> None:
+    for name in wanted:
+        if name not in ("all", *read):
+            raise DataError(
+                f"no record here has a figure of {name}; where it applies, it is read on the draws "
+                f"that were kept with: dncbench score --metric {name}"
+            )
 
 
 def _require_tracks(wanted: tuple[str, ...], known: set[str]) -> None:

@@ -300,3 +300,12 @@ def test_a_name_that_no_file_can_have_is_an_error_of_one_line(
     assert isinstance(done.exception, SystemExit)
     assert sum(line.lower().startswith("error: ") for line in done.stderr.splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_metric_that_no_record_has_is_said_with_the_command_that_reads_it(tmp_path):
+    Records(tmp_path).put(record("consensus", values={"mah@1": 1.0}))
+    done = _invoke("leaderboard", "--results", tmp_path, "--metric", "mah", "--metric", "sw2")
+    assert done.exit_code == 2
+    assert "no record here has a figure of sw2" in done.stderr
+    assert "dncbench score --metric sw2" in done.stderr
+    assert _invoke("leaderboard", "--results", tmp_path, "--metric", "mah").exit_code == 0
