@@ -45,8 +45,8 @@ def require_space(method: Method, name: str, space: Space) -> None:
     """
     if space.kind not in method.spaces:
         raise NotApplicableError(
-            f"{name} merges {' or '.join(sorted(method.spaces))} draws, and these are {space.kind}; "
-            "'dncbench list corrections' has what may bring a merge to draws of another kind"
+            f"{name} merges {' or '.join(sorted(method.spaces))} draws, and these are {space.kind}"
+            "; 'dncbench list corrections' has what may bring a merge to draws of another kind"
         )
 
 
