@@ -83,22 +83,18 @@ def best_first(boards: list[Board]) -> list[str]:
     board without a figure counts as a last place.
     """
     tracks = {row.method: row.track for board in boards for row in board.rows}
+    merged = {(draws_of(board), row.method) for board in boards for row in board.rows}
     known_kinds = list(dict.fromkeys(map(draws_of, boards)))
     kinds = {
-        method: [
-            number
-            for number, kind in enumerate(known_kinds)
-            if any(row.method == method for b in boards if draws_of(b) == kind for row in b.rows)
-        ]
+        method: [number for number, kind in enumerate(known_kinds) if (kind, method) in merged]
         for method in tracks
     }
     places: dict[str, list[int]] = {method: [] for method in tracks}
     for board in boards:
-        own_kind = known_kinds.index(draws_of(board))
         heights = {row.method: height(board, row, WORST) for row in board.rows}
         known = {method: found.multiple for method, found in heights.items() if found is not None}
         for method, ranks in places.items():
-            if own_kind not in kinds[method]:
+            if (draws_of(board), method) not in merged:
                 continue
             own = known.get(method)
             better = [one for one in known.values() if own is not None and one < own]

@@ -171,17 +171,15 @@ def plan(
         for spec in _expand([case.problem], registry.entries("problem")):
             problem_entry, problem = configure("problem", spec)
             kind, wanted = problem.space_for(case.space).kind, metric_ids(problem, metrics)
-            applying = [
-                (entry, method)
-                for entry, method, by_name in configured
-                if by_name or kind in method.spaces
-            ]
-            if len(applying) < len(configured):
-                result.left_out[kind] = [
-                    label(entry, method)
-                    for entry, method, by_name in configured
-                    if not by_name and kind not in method.spaces
-                ]
+            applying: list[tuple[Entry, Method]] = []
+            others: list[str] = []
+            for entry, method, by_name in configured:
+                if by_name or kind in method.spaces:
+                    applying.append((entry, method))
+                else:
+                    others.append(label(entry, method))
+            if others:
+                result.left_out[kind] = others
             for split in range(case.splits):
                 for method_entry, method in applying:
                     identity = Identity(
